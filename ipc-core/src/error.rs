@@ -1,0 +1,286 @@
+//! Errors of segments, objects and peers: typed, with what was expected and what was found.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::peer::PeerId;
+
+/// The result of an operation on a segment.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong when a segment is made, found or used.
+///
+/// An operation that fails leaves nothing behind: no file, no descriptor, no half-made object.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A segment or object name that cannot be used.
+    #[error("name {name:?} cannot be used: {reason}")]
+    InvalidName {
+        /// The name as given.
+        name: String,
+        /// What a name has to be.
+        reason: &'static str,
+    },
+
+    /// An option outside what is possible.
+    #[error("{option} is {found}: expected {expected}")]
+    InvalidOption {
+        /// The option of the builder.
+        option: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it was.
+        found: String,
+    },
+
+    /// There is no segment by that name.
+    #[error("segment {path:?} does not exist")]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+
+    /// A segment by that name is there already.
+    #[error(
+        "segment {path:?} exists already, with {live_peers} living peers: open it, unlink it, or take another name"
+    )]
+    AlreadyExists {
+        /// Where it is.
+        path: PathBuf,
+        /// How many living processes are attached to it; 0 if it could not be read.
+        live_peers: usize,
+    },
+
+    /// The file belongs to a user other than the one expected.
+    #[error("{path:?} belongs to uid {found}, expected uid {expected}")]
+    ForeignOwner {
+        /// The file or directory.
+        path: PathBuf,
+        /// The expected owner.
+        expected: u32,
+        /// Its owner.
+        found: u32,
+    },
+
+    /// A directory that others could tamper with.
+    #[error(
+        "directory {path:?} is not safe for segments: expected {expected}, found owner {owner} and mode {mode:04o}"
+    )]
+    UnsafeDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What it has to be.
+        expected: String,
+        /// Its owner.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
+
+    /// Something that is not a regular file, or has several names.
+    #[error("{path:?} is not a segment: expected a regular file with one name, found {found}")]
+    NotASegmentFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+    },
+
+    /// The file is shorter than its header says, or too short for a header.
+    #[error("segment {path:?} is truncated: expected {expected} bytes, found {found}")]
+    Truncated {
+        /// Where it is.
+        path: PathBuf,
+        /// Bytes that there should be.
+        expected: u64,
+        /// Bytes that there are.
+        found: u64,
+    },
+
+    /// A field of the header is not what this build of the library uses.
+    #[error("segment {path:?} has another {field}: expected {expected:#x}, found {found:#x}")]
+    Incompatible {
+        /// Where it is.
+        path: PathBuf,
+        /// The field: magic, format version, cache line, layout fingerprint.
+        field: &'static str,
+        /// This build's value.
+        expected: u64,
+        /// The segment's value.
+        found: u64,
+    },
+
+    /// Control data in the segment that contradicts itself.
+    #[error("segment {path:?} is corrupted: {what} is {found}, expected {expected}")]
+    Corrupted {
+        /// Where it is.
+        path: PathBuf,
+        /// Which field.
+        what: &'static str,
+        /// What would be valid.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+
+    /// The file system, or a limit of it, has no room for the segment.
+    #[error("no space for {needed} bytes in {path:?}: {available} bytes are available")]
+    NoSpace {
+        /// The directory, or what stands for it.
+        path: PathBuf,
+        /// Bytes that the segment needs.
+        needed: u64,
+        /// Bytes that are free there.
+        available: u64,
+    },
+
+    /// A resource limit of the process forbids the segment.
+    #[error("{limit} is {value} bytes, but {needed} are needed")]
+    LimitReached {
+        /// The limit's name, as `setrlimit` has it.
+        limit: &'static str,
+        /// Its value.
+        value: u64,
+        /// What would be needed.
+        needed: u64,
+    },
+
+    /// An object of that name is there already.
+    #[error("object {name:?} exists already in the segment")]
+    ObjectExists {
+        /// The object's name.
+        name: String,
+    },
+
+    /// There is no object of that name.
+    #[error("object {name:?} does not exist in the segment")]
+    ObjectNotFound {
+        /// The object's name.
+        name: String,
+    },
+
+    /// The object of that name is of another kind, type or geometry.
+    #[error("object {name:?} has another {what}: expected {expected}, found {found}")]
+    ObjectMismatch {
+        /// The object's name.
+        name: String,
+        /// What differs: kind, type, capacity.
+        what: &'static str,
+        /// What was asked for.
+        expected: String,
+        /// What stands in the segment.
+        found: String,
+    },
+
+    /// The directory of objects has no free place.
+    #[error("the directory of the segment is full: all {slots} places are taken")]
+    DirectoryFull {
+        /// How many places it has.
+        slots: usize,
+    },
+
+    /// The segment has no room for the object.
+    #[error("no room in the segment: {needed} bytes are needed, the largest free range has {available}")]
+    NoRoom {
+        /// Bytes that the object needs.
+        needed: u64,
+        /// Bytes in the largest free range.
+        available: u64,
+    },
+
+    /// The table of peers has no free place.
+    #[error("the table of peers is full: {slots} processes are attached")]
+    TooManyPeers {
+        /// How many places it has.
+        slots: usize,
+    },
+
+    /// A role is held by another process that lives, or by another handle of this one.
+    #[error("the role of {role} is held by {holder}")]
+    RoleHeld {
+        /// Which role.
+        role: &'static str,
+        /// Who holds it.
+        holder: PeerDescription,
+    },
+
+    /// A lock that guards a rare operation was not released in time by a living process.
+    #[error("{what} is locked by another process for more than {seconds} s")]
+    Busy {
+        /// What is locked.
+        what: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+
+    /// The handle was made by another process, and came here by `fork`.
+    #[error(
+        "this handle belongs to the process that made it: after a fork, call Segment::inherit in the child and claim anew"
+    )]
+    WrongProcess,
+
+    /// The backing cannot do what was asked.
+    #[error("{what} is not possible for {backing}")]
+    Unsupported {
+        /// What was asked.
+        what: &'static str,
+        /// The kind of backing, or the file system.
+        backing: String,
+    },
+
+    /// Arguments of a mapping that the kernel would refuse, or that would reach beyond the file.
+    #[error("cannot map {len} bytes at offset {offset}: {reason}")]
+    InvalidRange {
+        /// Offset in the file.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A system call failed.
+    #[error("{call} failed{}: {source}", display_path(.path))]
+    System {
+        /// The call.
+        call: &'static str,
+        /// What it was about, if it was a file.
+        path: Option<PathBuf>,
+        /// The error that the system gave.
+        source: io::Error,
+    },
+}
+
+/// Who a peer is, for messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerDescription {
+    /// Its identity in the segment.
+    pub id: PeerId,
+    /// Its pid in its own pid namespace: information, never identity. 0 if it is not known.
+    pub pid: u32,
+}
+
+impl std::fmt::Display for PeerDescription {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.pid == 0 {
+            write!(formatter, "peer {}", self.id)
+        } else {
+            write!(formatter, "pid {} (peer {})", self.pid, self.id)
+        }
+    }
+}
+
+fn display_path(path: &Option<PathBuf>) -> String {
+    path.as_ref().map(|path| format!(" for {path:?}")).unwrap_or_default()
+}
+
+impl Error {
+    pub(crate) fn system(call: &'static str, path: Option<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Self::System { call, path, source: source.into() }
+    }
+
+    pub(crate) fn errno(call: &'static str, errno: nix::errno::Errno) -> Self {
+        Self::system(call, None, errno)
+    }
+}

@@ -1,0 +1,307 @@
+//! The few system calls that nix lacks or wraps in the wrong shape, and what /proc tells.
+#![expect(unsafe_code, reason = "membarrier has no wrapper in nix or rustix")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::sys::stat::Mode;
+use rustix::thread::futex;
+
+use crate::peer::process;
+
+/// Bytes in a page of memory.
+pub(crate) fn page_size() -> usize {
+    static SIZE: OnceLock<usize> = OnceLock::new();
+    *SIZE.get_or_init(|| {
+        nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+            .ok()
+            .flatten()
+            .and_then(|size| usize::try_from(size).ok())
+            .unwrap_or(4096)
+    })
+}
+
+/// `len` rounded up to whole pages, or `None` if that overflows.
+pub(crate) fn round_to_pages(len: u64) -> Option<u64> {
+    len.checked_next_multiple_of(page_size() as u64)
+}
+
+/// Sleeps while `word` holds `expected`, for at most `timeout`. Spurious returns are allowed for.
+///
+/// The shared form of the futex: the private one never meets its waker in another process.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) -> io::Result<()> {
+    let timeout = futex::Timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    };
+    match futex::wait(word, futex::Flags::empty(), expected, Some(&timeout)) {
+        // Changed before we slept, time is over, or a signal came: the caller looks again in each case.
+        Ok(()) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::TIMEDOUT | rustix::io::Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Wakes every sleeper at `word`.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    // A failure can only be EFAULT (the file was truncated under the mapping): then there is nobody to wake.
+    let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
+}
+
+const MEMBARRIER_GLOBAL_EXPEDITED: libc::c_int = 1 << 1;
+const MEMBARRIER_REGISTER_GLOBAL_EXPEDITED: libc::c_int = 1 << 2;
+
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: membarrier takes two integers more and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}
+
+/// Has every registered process execute a full barrier.
+pub(crate) fn membarrier_global_expedited() -> bool {
+    membarrier(MEMBARRIER_GLOBAL_EXPEDITED)
+}
+
+/// Registers this process for the barriers of others; with several threads only if `even_if_slow`.
+pub(crate) fn membarrier_register(even_if_slow: bool) -> bool {
+    // The process for which registration succeeded: a fork child must not believe its parent's.
+    static REGISTERED: AtomicU64 = AtomicU64::new(0);
+    let Ok(me) = process::current() else { return false };
+    if REGISTERED.load(Ordering::Relaxed) == me.id() {
+        return true;
+    }
+    if !even_if_slow && thread_count() != Some(1) {
+        return false;
+    }
+    let registered = membarrier(MEMBARRIER_REGISTER_GLOBAL_EXPEDITED);
+    if registered {
+        REGISTERED.store(me.id(), Ordering::Relaxed);
+    }
+    registered
+}
+
+/// Threads of this process, if /proc tells.
+fn thread_count() -> Option<u64> {
+    process_stat("self")?.threads
+}
+
+/// What /proc/PID/stat says of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProcessStat {
+    /// One letter: R, S, D, Z, X, …
+    pub(crate) state: char,
+    /// Threads that it has; the main thread's remains count as one.
+    pub(crate) threads: Option<u64>,
+    /// Clock ticks from boot to its start.
+    pub(crate) start_time: u64,
+}
+
+/// Reads /proc/`pid`/stat; `pid` is a number or `self`.
+pub(crate) fn process_stat(pid: impl std::fmt::Display) -> Option<ProcessStat> {
+    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_stat(text: &str) -> Option<ProcessStat> {
+    // The command's name may hold spaces and parentheses: the fields begin after the last one.
+    let fields: Vec<&str> = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
+    Some(ProcessStat {
+        state: fields.first()?.chars().next()?,
+        threads: fields.get(17).and_then(|field| field.parse().ok()),
+        start_time: fields.get(19)?.parse().ok()?,
+    })
+}
+
+/// The identity of this boot of the machine: zeros if /proc does not tell.
+pub(crate) fn boot_id() -> [u8; 16] {
+    static ID: OnceLock<[u8; 16]> = OnceLock::new();
+    *ID.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let mut id = [0; 16];
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0);
+        }
+        id
+    })
+}
+
+/// The inode that stands for this process's pid namespace: 0 if /proc does not tell.
+pub(crate) fn pid_namespace() -> u64 {
+    nix::sys::stat::stat("/proc/self/ns/pid").map(|stat| stat.st_ino).unwrap_or(0)
+}
+
+/// A second description of the same open file, so that locks on it are ours alone.
+pub(crate) fn reopen(fd: impl AsFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    Ok(nix::fcntl::open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// `N` random bytes from the kernel.
+pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(bytes)
+}
+
+/// How a byte is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    Shared,
+    Exclusive,
+}
+
+fn flock(byte: u64, kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: byte as libc::off_t,
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+/// Tries to lock one byte for the description behind `fd`; `false` if another description holds it.
+///
+/// Open-file-description locks: the kernel drops them when the last descriptor of the description is closed, thus at
+/// death, and closing another descriptor of the same file does not drop them, as it would a POSIX record lock.
+pub(crate) fn try_lock(fd: impl AsFd, byte: u64, lock: Lock) -> io::Result<bool> {
+    let kind = match lock {
+        Lock::Shared => libc::F_RDLCK,
+        Lock::Exclusive => libc::F_WRLCK,
+    };
+    loop {
+        match fcntl(fd.as_fd(), FcntlArg::F_OFD_SETLK(&flock(byte, kind))) {
+            Ok(_) => return Ok(true),
+            Err(Errno::EAGAIN | Errno::EACCES) => return Ok(false),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Gives up the lock on one byte.
+pub(crate) fn unlock(fd: impl AsFd, byte: u64) -> io::Result<()> {
+    fcntl(fd.as_fd(), FcntlArg::F_OFD_SETLK(&flock(byte, libc::F_UNLCK)))?;
+    Ok(())
+}
+
+/// Whether a description other than the one behind `fd` holds a lock on the byte.
+pub(crate) fn is_locked_by_another(fd: impl AsFd, byte: u64) -> io::Result<bool> {
+    let mut query = flock(byte, libc::F_WRLCK);
+    fcntl(fd.as_fd(), FcntlArg::F_OFD_GETLK(&mut query))?;
+    Ok(i32::from(query.l_type) != libc::F_UNLCK)
+}
+
+/// Whether another description than the one behind `fd` holds a lock on any of `count` bytes from `first` on.
+pub(crate) fn any_locked_by_another(fd: impl AsFd, first: u64, count: u64) -> io::Result<bool> {
+    Ok(next_locked_by_another(fd, first, count)?.is_some())
+}
+
+/// How many of `count` bytes from `first` on are locked by other descriptions.
+pub(crate) fn locked_by_others(fd: BorrowedFd<'_>, first: u64, count: u64) -> io::Result<usize> {
+    // The kernel reports some lock in the range, not the first one: look on both sides of it.
+    match next_locked_by_another(fd, first, count)? {
+        Some(byte) if byte < first + count => {
+            let below = locked_by_others(fd, first, byte - first)?;
+            Ok(below + 1 + locked_by_others(fd, byte + 1, first + count - byte - 1)?)
+        }
+        _ => Ok(0),
+    }
+}
+
+/// Some byte of the range that another description has locked.
+fn next_locked_by_another(fd: impl AsFd, first: u64, count: u64) -> io::Result<Option<u64>> {
+    // A length of zero would mean all bytes to the end of the world.
+    if count == 0 {
+        return Ok(None);
+    }
+    let mut query = libc::flock { l_len: count as libc::off_t, ..flock(first, libc::F_WRLCK) };
+    fcntl(fd.as_fd(), FcntlArg::F_OFD_GETLK(&mut query))?;
+    let locked = i32::from(query.l_type) != libc::F_UNLCK;
+    Ok(locked.then(|| u64::try_from(query.l_start).unwrap_or(first).max(first)))
+}
+
+/// Whether a process of that pid exists in our pid namespace.
+pub(crate) fn pid_exists(pid: u32) -> bool {
+    let Ok(pid) = i32::try_from(pid) else { return false };
+    pid > 0 && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+/// Nanoseconds since the Unix epoch.
+pub(crate) fn unix_nanos() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map(|since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        .unwrap_or(0)
+}
+
+/// The file behind a description that is a `File` elsewhere.
+pub(crate) fn fstat(fd: impl AsFd) -> io::Result<nix::sys::stat::FileStat> {
+    Ok(nix::sys::stat::fstat(fd)?)
+}
+
+/// Allocates `size` bytes of the file from its beginning, and extends it to them.
+pub(crate) fn allocate(file: &File, size: u64) -> nix::Result<()> {
+    let len = i64::try_from(size).map_err(|_| Errno::EFBIG)?;
+    loop {
+        match nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::empty(), 0, len) {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_of_a_command_with_parentheses_and_spaces() {
+        let line = "42 (a) b (c) S 1 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 3 0 98765 1 1";
+        assert_eq!(parse_stat(line), Some(ProcessStat { state: 'S', threads: Some(3), start_time: 98765 }));
+        assert_eq!(parse_stat("42 (cut"), None);
+        assert_eq!(parse_stat("42 (cut) S 1"), None);
+    }
+
+    #[test]
+    fn own_process_is_seen() {
+        let stat = process_stat("self").expect("/proc is mounted");
+        assert!(stat.start_time > 0);
+        assert!(pid_exists(std::process::id()));
+        assert!(!pid_exists(0));
+        assert!(!pid_exists(u32::MAX));
+    }
+
+    #[test]
+    fn locks_of_two_descriptions_exclude_each_other() {
+        let file = tempfile::tempfile().unwrap();
+        let other = reopen(&file).unwrap();
+        assert!(try_lock(&file, 7, Lock::Exclusive).unwrap());
+        assert!(!try_lock(&other, 7, Lock::Exclusive).unwrap());
+        assert!(is_locked_by_another(&other, 7).unwrap());
+        assert!(!is_locked_by_another(&file, 7).unwrap());
+        unlock(&file, 7).unwrap();
+        assert!(try_lock(&other, 7, Lock::Shared).unwrap());
+        assert!(try_lock(&file, 7, Lock::Shared).unwrap());
+    }
+
+    #[test]
+    fn pages_round_up_and_overflow_is_seen() {
+        let page = page_size() as u64;
+        assert_eq!(round_to_pages(1), Some(page));
+        assert_eq!(round_to_pages(page), Some(page));
+        assert_eq!(round_to_pages(u64::MAX), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! Which process is this: an identity that a fork child does not inherit.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+use crate::{map, os};
+
+/// The process that made a handle. Copied into the handle; asking whether it is still the one that runs costs one load from
+/// a line that nobody writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Process {
+    id: u64,
+    /// Zero in a fork child until it asks for its own identity.
+    current: &'static AtomicU64,
+}
+
+/// The process that runs this code.
+///
+/// The first call in a process costs three system calls, the following ones a load.
+///
+/// # Errors
+///
+/// [`Error::System`] if the page that tells a child from its parent cannot be had.
+pub fn current() -> Result<Process> {
+    static CURRENT: OnceLock<&'static AtomicU64> = OnceLock::new();
+    let current = match CURRENT.get() {
+        Some(current) => *current,
+        None => {
+            // Two threads that come here together map two pages, of which one is used: a page, once.
+            let page = map::wiped_on_fork()?;
+            CURRENT.get_or_init(|| page)
+        }
+    };
+    let mut id = current.load(Ordering::Relaxed);
+    if id == 0 {
+        let random = os::random_bytes::<8>().map_err(|source| Error::system("getrandom", None, source))?;
+        let fresh = u64::from_le_bytes(random) | 1;
+        // Threads of one process must agree; nothing else is published with the word.
+        id = match current.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => fresh,
+            Err(other) => other,
+        };
+    }
+    Ok(Process { id, current })
+}
+
+impl Process {
+    /// Whether this is still the process that the value was made in, and not a child that inherited it by `fork`.
+    #[inline(always)]
+    pub fn is_current(&self) -> bool {
+        self.current.load(Ordering::Relaxed) == self.id
+    }
+
+    /// [`Error::WrongProcess`] in a fork child.
+    ///
+    /// # Errors
+    ///
+    /// As it says.
+    #[inline]
+    pub fn check(&self) -> Result<()> {
+        if self.is_current() { Ok(()) } else { Err(Error::WrongProcess) }
+    }
+
+    /// A random number, another one in every process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+}

@@ -1,0 +1,303 @@
+//! The table of peers in the segment, and the leases beside it.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::error::{Error, PeerDescription, Result};
+use crate::map::Mapping;
+use crate::os::{self, Lock};
+use crate::sync::Ordering;
+
+/// Bytes of one entry: a line, so that peers that come and go do not disturb each other.
+pub(crate) const PEER_ENTRY_SIZE: usize = 64;
+
+// Offsets in an entry; docs/FORMAT.md draws them.
+const STATE: usize = 0;
+const PID: usize = 8;
+const START_TIME: usize = 16;
+const PID_NAMESPACE: usize = 24;
+const BOOT_ID: usize = 32;
+const ATTACHED_AT: usize = 48;
+const _: () = assert!(ATTACHED_AT + 8 <= PEER_ENTRY_SIZE && BOOT_ID + 16 <= ATTACHED_AT);
+
+// The state word: generation above, what the entry is below.
+const FREE: u64 = 0;
+const CLAIMED: u64 = 1;
+const LIVE: u64 = 2;
+const GENERATION_SHIFT: u32 = 16;
+const GENERATION_BITS: u32 = 46;
+
+/// Bytes of the segment's file that are locked, never read: far beyond any contents.
+pub(crate) mod lease_bytes {
+    /// Shared while a peer attaches, exclusive while the segment's name is removed.
+    pub(crate) const REMOVAL: u64 = 1 << 62;
+    /// Exclusive while an object is created.
+    pub(crate) const OBJECTS: u64 = REMOVAL + 1;
+    /// One byte for each peer from here on.
+    pub(crate) const PEERS: u64 = REMOVAL + 1024;
+}
+
+/// A peer's identity in one segment: the place in its table and how often that place was taken before. Never used
+/// again in the life of the segment, unlike a pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PeerId(u64);
+
+impl PeerId {
+    fn new(generation: u64, index: usize) -> Self {
+        Self(generation << GENERATION_SHIFT | index as u64)
+    }
+
+    /// The identity as it stands in shared memory: not zero, below 2^62.
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// From the form in shared memory; any value is accepted, and one that names nobody is a peer that does not live.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits & ((1 << (GENERATION_BITS + GENERATION_SHIFT)) - 1))
+    }
+
+    fn generation(self) -> u64 {
+        self.0 >> GENERATION_SHIFT
+    }
+
+    fn index(self) -> usize {
+        (self.0 & 0xFFFF) as usize
+    }
+}
+
+impl std::fmt::Display for PeerId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}.{}", self.index(), self.generation())
+    }
+}
+
+/// What the table says of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerInfo {
+    /// Its identity.
+    pub id: PeerId,
+    /// Its pid in its own pid namespace: information, never identity.
+    pub pid: u32,
+    /// The inode that stands for its pid namespace.
+    pub pid_namespace: u64,
+    /// When it attached, by the machine's wall clock.
+    pub attached_at: SystemTime,
+    /// Whether the kernel says that it lives. One that is not was killed, and its place not yet taken again.
+    pub alive: bool,
+}
+
+/// This process's view of the table, and its own lease.
+#[derive(Debug)]
+pub(crate) struct PeerTable {
+    map: Arc<Mapping>,
+    offset: usize,
+    slots: usize,
+    /// The description on which our lease stands.
+    lease: File,
+    me: PeerId,
+}
+
+impl PeerTable {
+    /// Takes a free place and its lease. `lease` must be a description of the segment's file that no other process has.
+    ///
+    /// If the process dies anywhere in here, the kernel frees the lock, and the place can be taken again.
+    pub(crate) fn attach(map: Arc<Mapping>, offset: usize, slots: usize, lease: File) -> Result<Self> {
+        for index in 0..slots {
+            let locked = os::try_lock(&lease, lease_bytes::PEERS + index as u64, Lock::Exclusive);
+            if !locked.map_err(|source| Error::system("fcntl(F_OFD_SETLK)", None, source))? {
+                continue;
+            }
+            let entry = offset + index * PEER_ENTRY_SIZE;
+            let state = map.u64_at(entry + STATE);
+            // The lock makes us the only writer; a hostile value costs uniqueness, nothing else.
+            let before = PeerId::from_bits(state.load(Ordering::Relaxed)).generation();
+            let generation = (before + 1) & ((1 << GENERATION_BITS) - 1);
+            let me = PeerId::new(generation.max(1), index);
+            // From here on what the previous holder left elsewhere names a peer that is gone.
+            state.store(me.generation() << GENERATION_SHIFT | CLAIMED, Ordering::Release);
+            let pid = std::process::id();
+            let boot = os::boot_id();
+            map.u64_at(entry + PID).store(u64::from(pid), Ordering::Relaxed);
+            map.u64_at(entry + START_TIME)
+                .store(os::process_stat("self").map_or(0, |stat| stat.start_time), Ordering::Relaxed);
+            map.u64_at(entry + PID_NAMESPACE).store(os::pid_namespace(), Ordering::Relaxed);
+            map.write(entry + BOOT_ID, &boot);
+            map.u64_at(entry + ATTACHED_AT).store(os::unix_nanos(), Ordering::Relaxed);
+            // Pairs with the Acquire load in `info`: who sees LIVE sees the fields above.
+            state.store(me.generation() << GENERATION_SHIFT | LIVE, Ordering::Release);
+            return Ok(Self { map, offset, slots, lease, me });
+        }
+        Err(Error::TooManyPeers { slots })
+    }
+
+    /// Gives up place and lease. Not called in a fork child, whose parent holds them.
+    pub(crate) fn detach(&self) {
+        let state = self.map.u64_at(self.entry(self.me.index()) + STATE);
+        state.store(self.me.generation() << GENERATION_SHIFT | FREE, Ordering::Release);
+        // Said explicitly, since a forked child may hold the description open. It cannot fail for a valid descriptor.
+        let _ = os::unlock(&self.lease, lease_bytes::PEERS + self.me.index() as u64);
+    }
+
+    pub(crate) fn me(&self) -> PeerId {
+        self.me
+    }
+
+    pub(crate) fn lease(&self) -> &File {
+        &self.lease
+    }
+
+    fn entry(&self, index: usize) -> usize {
+        self.offset + index * PEER_ENTRY_SIZE
+    }
+
+    /// What the entry says, if it names a peer; a consistent copy or nothing.
+    fn info(&self, index: usize) -> Option<(PeerInfo, u64, bool)> {
+        let entry = self.entry(index);
+        let state = self.map.u64_at(entry + STATE);
+        // Pairs with the Release store of LIVE.
+        let before = state.load(Ordering::Acquire);
+        if before & 0xFFFF != LIVE {
+            return None;
+        }
+        let word = |offset| self.map.u64_at(entry + offset).load(Ordering::Relaxed);
+        let pid = u32::try_from(word(PID)).unwrap_or(0);
+        let start_time = word(START_TIME);
+        let pid_namespace = word(PID_NAMESPACE);
+        let mut boot = [0; 16];
+        self.map.read(entry + BOOT_ID, &mut boot);
+        let attached_at = SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_nanos(word(ATTACHED_AT)))
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        // The fields were read before this load, and their writer changes the state first.
+        crate::sync::fence(Ordering::Acquire);
+        if state.load(Ordering::Relaxed) != before {
+            return None;
+        }
+        let id = PeerId::new(PeerId::from_bits(before).generation(), index);
+        let here = boot == os::boot_id() && pid_namespace == os::pid_namespace();
+        Some((PeerInfo { id, pid, pid_namespace, attached_at, alive: false }, start_time, here))
+    }
+
+    /// Whether the peer lives. Asks the kernel: a few system calls.
+    pub(crate) fn is_alive(&self, id: PeerId) -> bool {
+        if id == self.me {
+            return true;
+        }
+        if id.index() >= self.slots {
+            return false;
+        }
+        let byte = lease_bytes::PEERS + id.index() as u64;
+        // An error cannot be had from a valid descriptor; if it is, nobody is declared dead by it.
+        if !os::is_locked_by_another(&self.lease, byte).unwrap_or(true) {
+            return false;
+        }
+        let state = self.map.u64_at(self.entry(id.index()) + STATE).load(Ordering::Acquire);
+        if PeerId::from_bits(state).generation() != id.generation() {
+            return false;
+        }
+        // Somebody holds the lock: the peer itself, or a forked child that outlived it.
+        match self.info(id.index()) {
+            Some((info, start_time, true)) => process_lives(info.pid, start_time),
+            _ => true,
+        }
+    }
+
+    pub(crate) fn describe(&self, id: PeerId) -> PeerDescription {
+        let pid = self
+            .info(id.index().min(self.slots.saturating_sub(1)))
+            .filter(|(info, ..)| info.id == id)
+            .map_or(0, |(info, ..)| info.pid);
+        PeerDescription { id, pid }
+    }
+
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
+        (0..self.slots)
+            .filter_map(|index| self.info(index))
+            .map(|(info, ..)| PeerInfo { alive: self.is_alive(info.id), ..info })
+    }
+}
+
+/// Whether the process that had this pid and start time, in our own pid namespace, still runs.
+fn process_lives(pid: u32, start_time: u64) -> bool {
+    if !os::pid_exists(pid) {
+        return false;
+    }
+    // /proc may be hidden from us (hidepid): then the lock alone speaks.
+    let Some(stat) = os::process_stat(pid) else { return true };
+    if start_time != 0 && stat.start_time != start_time {
+        return false;
+    }
+    // A zombie is dead, unless it is the remains of a main thread whose others go on.
+    !(matches!(stat.state, 'Z' | 'X') && stat.threads.is_none_or(|threads| threads <= 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table_on(file: &File, slots: usize) -> Result<PeerTable> {
+        let map = Arc::new(Mapping::shared_file(file, 0, 4096).unwrap());
+        PeerTable::attach(map, 0, slots, os::reopen(file).unwrap().into())
+    }
+
+    fn file() -> File {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        file
+    }
+
+    #[test]
+    fn peers_see_each_other_come_and_go() {
+        let file = file();
+        let one = table_on(&file, 4).unwrap();
+        let two = table_on(&file, 4).unwrap();
+        assert_ne!(one.me(), two.me());
+        assert!(one.is_alive(two.me()) && two.is_alive(one.me()));
+        assert_eq!(one.peers().filter(|peer| peer.alive && peer.pid == std::process::id()).count(), 2);
+        let gone = two.me();
+        two.detach();
+        drop(two);
+        assert!(!one.is_alive(gone));
+        let three = table_on(&file, 4).unwrap();
+        assert_eq!(three.me().index(), gone.index());
+        assert!(!one.is_alive(gone) && one.is_alive(three.me()), "a place taken again is another peer");
+    }
+
+    #[test]
+    fn a_lease_that_vanishes_without_a_word_is_a_death() {
+        let file = file();
+        let one = table_on(&file, 2).unwrap();
+        let two = table_on(&file, 2).unwrap();
+        let gone = two.me();
+        drop(two); // closes the description, as the kernel does at SIGKILL; the entry still says that it lives
+        assert!(!one.is_alive(gone));
+        assert_eq!(one.peers().map(|peer| peer.alive).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn a_full_table_is_an_error() {
+        let file = file();
+        let _held: Vec<_> = (0..2).map(|_| table_on(&file, 2).unwrap()).collect();
+        assert!(matches!(table_on(&file, 2), Err(Error::TooManyPeers { slots: 2 })));
+    }
+
+    #[test]
+    fn another_start_time_is_another_process() {
+        let stat = os::process_stat("self").unwrap();
+        assert!(process_lives(std::process::id(), stat.start_time));
+        assert!(!process_lives(std::process::id(), stat.start_time + 1));
+    }
+
+    #[test]
+    fn any_bits_are_some_peer_and_garbage_does_not_live() {
+        let file = file();
+        let table = table_on(&file, 2).unwrap();
+        for bits in [1, 0xFFFF, u64::MAX, 1 << 20, 0x0003_0001] {
+            assert!(!table.is_alive(PeerId::from_bits(bits)), "{bits:#x}");
+            let _ = table.describe(PeerId::from_bits(bits));
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Segments: made, found, attached to, and what stands in them.
+//!
+//! A named segment appears in its directory in one step, complete, and is found by name; it stays until somebody
+//! [unlinks](Segment::unlink) it. Attached processes keep using one whose name is gone. docs/FORMAT.md draws the bytes.
+
+mod directory;
+mod header;
+mod options;
+mod place;
+mod publish;
+mod region;
+
+pub use directory::{ObjectInfo, ObjectKind, PayloadType};
+pub use header::SegmentId;
+pub use options::{DEFAULT_OBJECTS, DEFAULT_PEERS, DEFAULT_SIZE, SegmentOptions};
+pub use region::{Object, Region};
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Error, PeerDescription, Result};
+use crate::map::Mapping;
+use crate::os::{self, Lock};
+use crate::peer::process::{self, Process};
+use crate::peer::{PeerId, PeerInfo, PeerTable, lease_bytes};
+use directory::Directory;
+use header::Geometry;
+use place::Place;
+use publish::ByteLock;
+
+/// What a segment is backed by.
+#[derive(Debug, Clone)]
+enum Backing {
+    File(Arc<Place>),
+    Memfd(String),
+    Anonymous,
+}
+
+impl Backing {
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::File(place) => place.path(),
+            Self::Memfd(name) => format!("memfd:{name}").into(),
+            Self::Anonymous => "anonymous".into(),
+        }
+    }
+}
+
+/// An attachment of this process to a segment: a mapping, a place among its peers, and a lease.
+///
+/// Clones share the attachment; it ends when the last clone, and the last object opened through it, drops. If the process is killed
+/// instead, the kernel frees the lease, and the others see that it is dead.
+///
+/// After a `fork` the child's copy answers with [`Error::WrongProcess`] until the child calls [`inherit`](Self::inherit); dropping it there
+/// disturbs nobody.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    inner: Arc<Attachment>,
+}
+
+#[derive(Debug)]
+struct Attachment {
+    map: Arc<Mapping>,
+    geometry: Geometry,
+    id: SegmentId,
+    peers: PeerTable,
+    backing: Backing,
+    process: Process,
+    /// Threads of this process share a description, and so the kernel's lock: this one is between them.
+    creating: Mutex<()>,
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // A child's copy: place and lease are the parent's.
+        if self.process.is_current() {
+            self.peers.detach();
+        }
+    }
+}
+
+impl Segment {
+    /// A segment found by its name, as a file in `/dev/shm/ipc-UID` unless [said otherwise](SegmentOptions::directory).
+    ///
+    /// A name has 1 to 200 bytes, contains no `/` and no control characters, and does not begin with a dot; it is checked when the segment is made or
+    /// opened.
+    pub fn named(name: impl AsRef<str>) -> SegmentOptions {
+        SegmentOptions::named(name.as_ref())
+    }
+
+    /// A segment in a file at any path, on any file system that can allocate space.
+    pub fn at_path(path: impl AsRef<Path>) -> SegmentOptions {
+        SegmentOptions::at_path(path.as_ref())
+    }
+
+    /// A segment in memory that has no name in any directory: its descriptor is inherited or passed on. `name` is for /proc only.
+    pub fn memfd(name: impl AsRef<str>) -> SegmentOptions {
+        SegmentOptions::memfd(name.as_ref())
+    }
+
+    /// A segment in shared anonymous memory, for the children that this process forks.
+    pub fn anonymous() -> SegmentOptions {
+        SegmentOptions::anonymous()
+    }
+
+    /// A segment behind a descriptor that was inherited or received, such as another process's [`as_fd`](Self::as_fd).
+    pub fn from_fd(fd: OwnedFd) -> SegmentOptions {
+        SegmentOptions::from_fd(fd)
+    }
+
+    fn assemble(
+        map: Arc<Mapping>,
+        geometry: Geometry,
+        id: SegmentId,
+        peers: PeerTable,
+        backing: Backing,
+        process: Process,
+    ) -> Self {
+        #[cfg(feature = "tracing")]
+        tracing::debug!(segment = %id, path = ?backing.path(), size = geometry.size, peer = %peers.me(), "attached");
+        let inner = Attachment { map, geometry, id, peers, backing, process, creating: Mutex::new(()) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Attaches a fork child to the segment that it inherited: a peer of its own, with a lease of its own, on the same mapping.
+    ///
+    /// Works for every backing, and for an anonymous segment it is the only way in. Costs a few system calls. In the process that made
+    /// this handle it attaches once more, as another peer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyPeers`]; [`Error::System`] if /proc, through which the descriptor is opened anew, is missing.
+    pub fn inherit(&self) -> Result<Self> {
+        let inner = &self.inner;
+        let process = process::current()?;
+        let lease: File = os::reopen(inner.peers.lease())
+            .map_err(|source| Error::system("reopen through /proc/self/fd", Some(inner.backing.path()), source))?
+            .into();
+        let (offset, slots) = (inner.geometry.peers_offset as usize, inner.geometry.peer_slots as usize);
+        let peers = PeerTable::attach(inner.map.clone(), offset, slots, lease)?;
+        Ok(Self::assemble(inner.map.clone(), inner.geometry, inner.id, peers, inner.backing.clone(), process))
+    }
+
+    /// The segment's identity: random, and the same for all who are attached to it.
+    pub fn id(&self) -> SegmentId {
+        self.inner.id
+    }
+
+    /// Bytes of the segment, header and tables included.
+    pub fn size(&self) -> u64 {
+        self.inner.geometry.size
+    }
+
+    /// Where it is, for messages: a path, or what stands for one.
+    pub fn path(&self) -> PathBuf {
+        self.inner.backing.path()
+    }
+
+    /// This attachment's identity among the peers.
+    pub fn peer_id(&self) -> PeerId {
+        self.inner.peers.me()
+    }
+
+    /// The process that attached.
+    pub fn process(&self) -> Process {
+        self.inner.process
+    }
+
+    /// Everyone in the table of peers, this process included, and whether they live. A few system calls for each.
+    pub fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
+        self.inner.peers.peers()
+    }
+
+    /// Whether a peer lives: asked of the kernel, a few system calls. One that is stopped or slow lives.
+    pub fn is_alive(&self, peer: PeerId) -> bool {
+        self.inner.peers.is_alive(peer)
+    }
+
+    /// Who a peer is, for messages.
+    pub fn describe_peer(&self, peer: PeerId) -> PeerDescription {
+        self.inner.peers.describe(peer)
+    }
+
+    /// Removes the segment's name. Those who are attached go on; nobody finds it any more. A name that stands for another segment by
+    /// now is left alone. Returns whether a name was removed; `false` for a backing that has none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if a living process holds the lock of the name for seconds; [`Error::System`].
+    pub fn unlink(&self) -> Result<bool> {
+        self.remove_name(false)
+    }
+
+    /// As [`unlink`](Self::unlink), but only if no other peer lives: whoever leaves last removes the name.
+    ///
+    /// # Errors
+    ///
+    /// As [`unlink`](Self::unlink).
+    pub fn unlink_if_last(&self) -> Result<bool> {
+        self.remove_name(true)
+    }
+
+    fn remove_name(&self, only_if_unused: bool) -> Result<bool> {
+        self.inner.process.check()?;
+        match &self.inner.backing {
+            Backing::File(place) => publish::remove(self.lease_file(), place, only_if_unused),
+            Backing::Memfd(_) | Backing::Anonymous => Ok(false),
+        }
+    }
+
+    /// Whether the segment can still be found by its name, or never had one.
+    pub fn is_linked(&self) -> bool {
+        !matches!(self.inner.backing, Backing::File(_)) || publish::has_name(self.lease_file())
+    }
+
+    fn lease_file(&self) -> &File {
+        self.inner.peers.lease()
+    }
+
+    /// The descriptor to pass on, so that another process can attach with [`from_fd`](Self::from_fd). An anonymous segment has none
+    /// that would do: only its leases are behind one.
+    pub fn segment_fd(&self) -> Option<BorrowedFd<'_>> {
+        match self.inner.backing {
+            Backing::Anonymous => None,
+            Backing::File(_) | Backing::Memfd(_) => Some(self.lease_file().as_fd()),
+        }
+    }
+
+    fn directory(&self) -> (PathBuf, &Mapping, &Geometry) {
+        (self.inner.backing.path(), &self.inner.map, &self.inner.geometry)
+    }
+
+    /// All objects in the segment.
+    pub fn objects(&self) -> Vec<ObjectInfo> {
+        let (path, map, geometry) = self.directory();
+        Directory { map, geometry, path: &path }.objects().collect()
+    }
+
+    /// Makes an object: a name, a kind, a payload type, and `size` bytes that are zero. `initialise` gets them before anybody else does.
+    ///
+    /// For crates that bring a kind of object. A process that dies in here leaves nothing: the next one to make an object forgets it. Costs two
+    /// system calls and a look at every entry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ObjectExists`], [`Error::DirectoryFull`], [`Error::NoRoom`], [`Error::InvalidName`], [`Error::WrongProcess`];
+    /// [`Error::Busy`] if a living process has been at it for seconds; [`Error::Corrupted`] if entries contradict themselves.
+    pub fn create_object(
+        &self,
+        name: &str,
+        kind: ObjectKind,
+        payload: PayloadType,
+        size: u64,
+        initialise: impl FnOnce(&Region),
+    ) -> Result<Object> {
+        self.inner.process.check()?;
+        directory::check_name(name)?;
+        // A thread that panicked in here left at most an entry that the next one forgets.
+        let _between_threads = self.inner.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        let _between_processes =
+            ByteLock::acquire(self.lease_file(), lease_bytes::OBJECTS, Lock::Exclusive, "the directory of objects")?;
+        let (path, map, geometry) = self.directory();
+        let directory = Directory { map, geometry, path: &path };
+        let mut initialise = Some(initialise);
+        let info = directory.create(self.peer_id(), name, kind, payload, size, &mut |offset| {
+            if let Some(initialise) = initialise.take() {
+                initialise(&Region::new(self.clone(), offset as usize, size as usize));
+            }
+        })?;
+        Ok(self.object(info))
+    }
+
+    /// Finds an object by name, and checks its kind and the type of its payload. Takes no lock and makes no system call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ObjectNotFound`]; [`Error::ObjectMismatch`] if it is of another kind or type; [`Error::Corrupted`] if its entry is.
+    pub fn open_object(&self, name: &str, kind: ObjectKind, payload: PayloadType) -> Result<Object> {
+        self.inner.process.check()?;
+        directory::check_name(name)?;
+        let (path, map, geometry) = self.directory();
+        let found = Directory { map, geometry, path: &path }.find(name)?;
+        let info = found.ok_or_else(|| Error::ObjectNotFound { name: name.to_owned() })?;
+        info.check(kind, payload)?;
+        Ok(self.object(info))
+    }
+
+    fn object(&self, info: ObjectInfo) -> Object {
+        let region = Region::new(self.clone(), info.offset as usize, info.size as usize);
+        Object { region, info }
+    }
+}

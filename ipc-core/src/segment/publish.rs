@@ -1,0 +1,268 @@
+//! Files of segments: made nameless, published whole, opened with suspicion, removed only if they are still ours.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
+use nix::sys::statvfs::fstatvfs;
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+
+use super::place::Place;
+use crate::error::{Error, Result};
+use crate::os::{self, Lock};
+use crate::peer::lease_bytes;
+
+/// How long a rare, short critical section of another living process is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The name that a new file is to get; what it is called meanwhile is removed when this drops.
+#[derive(Debug)]
+pub(crate) struct Unpublished {
+    place: Arc<Place>,
+    /// The name it has meanwhile, on file systems without nameless files.
+    temporary: Option<OsString>,
+}
+
+impl Unpublished {
+    /// Makes a file without a name in the directory of `place`, readable and writable by `mode`.
+    pub(crate) fn create(place: Arc<Place>, mode: Mode) -> Result<(File, Self)> {
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_TMPFILE;
+        let (fd, unpublished) = match openat(&place.directory, ".", flags, mode) {
+            Ok(fd) => (fd, Self { place, temporary: None }),
+            // The file system, or the kernel, knows no nameless files.
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => Self::create_named(place, mode)?,
+            Err(errno) => return Err(creation_error("open(O_TMPFILE)", &place, errno)),
+        };
+        // The umask must not decide who can attach.
+        fchmod(&fd, mode).map_err(|errno| Error::system("fchmod", Some(unpublished.place.path()), errno))?;
+        Ok((fd.into(), unpublished))
+    }
+
+    fn create_named(place: Arc<Place>, mode: Mode) -> Result<(OwnedFd, Self)> {
+        let random: [u8; 8] = os::random_bytes().map_err(|source| Error::system("getrandom", None, source))?;
+        let name = OsString::from(format!(".new-{:016x}", u64::from_le_bytes(random)));
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        let fd = openat(&place.directory, name.as_os_str(), flags, mode)
+            .map_err(|errno| creation_error("open(O_CREAT)", &place, errno))?;
+        Ok((fd, Self { place, temporary: Some(name) }))
+    }
+
+    /// Gives `file`, which was made with this, its name in one step.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] if the name is taken.
+    pub(crate) fn publish(self, file: &File) -> Result<()> {
+        let (directory, name) = (&self.place.directory, self.place.file.as_os_str());
+        let linked = match &self.temporary {
+            None => {
+                let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+                linkat(AT_FDCWD, source.as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW)
+            }
+            Some(temporary) => linkat(directory, temporary.as_os_str(), directory, name, AtFlags::empty()),
+        };
+        match linked {
+            Ok(()) => Ok(()),
+            Err(Errno::EEXIST) => {
+                Err(Error::AlreadyExists { path: self.place.path(), live_peers: live_peers_at(&self.place) })
+            }
+            Err(errno) => Err(creation_error("linkat", &self.place, errno)),
+        }
+    }
+}
+
+impl Drop for Unpublished {
+    fn drop(&mut self) {
+        if let Some(name) = self.temporary.take() {
+            let _ = unlinkat(&self.place.directory, name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+        }
+    }
+}
+
+fn creation_error(call: &'static str, place: &Place, errno: Errno) -> Error {
+    match errno {
+        Errno::ENOSPC | Errno::EDQUOT => no_space(place.directory.path(), &place.directory, 1),
+        errno => Error::system(call, Some(place.path()), errno),
+    }
+}
+
+fn no_space(path: &Path, fd: impl AsFd, needed: u64) -> Error {
+    let available = fstatvfs(fd).map_or(0, |stat| stat.blocks_available().saturating_mul(stat.fragment_size()));
+    Error::NoSpace { path: path.to_owned(), needed, available }
+}
+
+/// Gives the file its size and all its blocks, so that a full file system is an error now, not a signal later.
+pub(crate) fn allocate(file: &File, size: u64, path: &Path) -> Result<()> {
+    // Beyond this limit the kernel would send SIGXFSZ, which kills by default.
+    if let Ok((limit, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_FSIZE)
+        && size > limit
+    {
+        return Err(Error::LimitReached { limit: "RLIMIT_FSIZE", value: limit, needed: size });
+    }
+    match os::allocate(file, size) {
+        Ok(()) => Ok(()),
+        Err(Errno::ENOSPC | Errno::EDQUOT | Errno::ENOMEM) => Err(no_space(path, file, size)),
+        Err(Errno::EOPNOTSUPP) => Err(Error::Unsupported {
+            what: "allocating space at creation",
+            backing: format!("the file system of {path:?}"),
+        }),
+        Err(errno) => Err(Error::system("fallocate", Some(path.to_owned()), errno)),
+    }
+}
+
+/// Opens an existing file by name, and checks that it is what a segment's file has to be.
+pub(crate) fn open(place: &Place, owner: u32) -> Result<File> {
+    // Not to be led by a symbolic link, nor to wait for the other end of a fifo.
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let path = || place.path();
+    let fd = match openat(&place.directory, place.file.as_os_str(), flags, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT) => return Err(Error::NotFound { path: path() }),
+        Err(Errno::ELOOP) => return Err(Error::NotASegmentFile { path: path(), found: "a symbolic link".into() }),
+        Err(Errno::EISDIR) => return Err(Error::NotASegmentFile { path: path(), found: "a directory".into() }),
+        Err(Errno::EACCES) => {
+            let found = fstatat(&place.directory, place.file.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
+            return Err(match found {
+                Ok(stat) if stat.st_uid != owner => {
+                    Error::ForeignOwner { path: path(), expected: owner, found: stat.st_uid }
+                }
+                _ => Error::system("open", Some(path()), Errno::EACCES),
+            });
+        }
+        Err(errno) => return Err(Error::system("open", Some(path()), errno)),
+    };
+    let stat = fstat(&fd).map_err(|errno| Error::system("fstat", Some(path()), errno))?;
+    check_kind(&stat, &path())?;
+    if stat.st_uid != owner {
+        return Err(Error::ForeignOwner { path: path(), expected: owner, found: stat.st_uid });
+    }
+    match stat.st_nlink {
+        1 => Ok(fd.into()),
+        0 => Err(Error::NotFound { path: path() }),
+        links => Err(Error::NotASegmentFile { path: path(), found: format!("a file with {links} names") }),
+    }
+}
+
+/// That a descriptor is a regular file or memfd.
+pub(crate) fn check_kind(stat: &FileStat, path: &Path) -> Result<()> {
+    let found = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => return Ok(()),
+        SFlag::S_IFDIR => "a directory",
+        SFlag::S_IFIFO => "a fifo or pipe",
+        SFlag::S_IFSOCK => "a socket",
+        SFlag::S_IFCHR | SFlag::S_IFBLK => "a device",
+        _ => "something else",
+    };
+    Err(Error::NotASegmentFile { path: path.to_owned(), found: found.into() })
+}
+
+/// A lock on a byte of the segment's file, given back when dropped; at death by the kernel.
+#[derive(Debug)]
+pub(crate) struct ByteLock<'a> {
+    file: &'a File,
+    byte: u64,
+}
+
+impl<'a> ByteLock<'a> {
+    /// Waits a few seconds at most: those who hold these locks do so for microseconds, or are stopped.
+    pub(crate) fn acquire(file: &'a File, byte: u64, lock: Lock, what: &'static str) -> Result<Self> {
+        let begun = Instant::now();
+        let mut pause = Duration::from_micros(20);
+        while !Self::try_lock(file, byte, lock)? {
+            if begun.elapsed() > PATIENCE {
+                return Err(Error::Busy { what, seconds: PATIENCE.as_secs() });
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+        Ok(Self { file, byte })
+    }
+
+    fn try_lock(file: &File, byte: u64, lock: Lock) -> Result<bool> {
+        os::try_lock(file, byte, lock).map_err(|source| Error::system("fcntl(F_OFD_SETLK)", None, source))
+    }
+}
+
+impl Drop for ByteLock<'_> {
+    fn drop(&mut self) {
+        let _ = os::unlock(self.file, self.byte);
+    }
+}
+
+/// Removes the name of the segment behind `file`, if it is still this file's name. With `only_if_unused`, not if any peer but
+/// this one lives. Returns whether the name was removed.
+///
+/// Whoever attaches holds the same lock shared until its lease stands, so that a segment is not removed under a peer that is arriving.
+pub(crate) fn remove(file: &File, place: &Place, only_if_unused: bool) -> Result<bool> {
+    let _removal = ByteLock::acquire(file, lease_bytes::REMOVAL, Lock::Exclusive, "the segment's name")?;
+    if only_if_unused && any_lease(file)? {
+        return Ok(false);
+    }
+    let ours = fstat(file).map_err(|errno| Error::system("fstat", Some(place.path()), errno))?;
+    match fstatat(&place.directory, place.file.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => {}
+        Ok(_) | Err(Errno::ENOENT) => return Ok(false),
+        Err(errno) => return Err(Error::system("fstatat", Some(place.path()), errno)),
+    }
+    match unlinkat(&place.directory, place.file.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(Error::system("unlinkat", Some(place.path()), errno)),
+    }
+}
+
+/// Whether another description than `file`'s holds any lease.
+fn any_lease(file: &File) -> Result<bool> {
+    os::any_locked_by_another(file, lease_bytes::PEERS, super::header::MAX_SLOTS)
+        .map_err(|source| Error::system("fcntl(F_OFD_GETLK)", None, source))
+}
+
+/// Removes what a dead owner left behind under the name: a segment to which no process is attached. Returns whether there was one.
+pub(crate) fn remove_dead(place: &Place, owner: u32) -> Result<bool> {
+    let file = match open(place, owner) {
+        Ok(file) => file,
+        Err(Error::NotFound { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut magic = [0; 8];
+    let read = file.read_at(&mut magic, 0).unwrap_or(0);
+    let found = u64::from_le_bytes(magic);
+    if read != magic.len() || found != super::header::MAGIC {
+        let expected = super::header::MAGIC;
+        return Err(Error::Incompatible { path: place.path(), field: "magic", expected, found });
+    }
+    remove(&file, place, true)
+}
+
+/// How many leases are held on the file at `place`, for the message that it exists already.
+fn live_peers_at(place: &Place) -> usize {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let Ok(fd) = openat(&place.directory, place.file.as_os_str(), flags, Mode::empty()) else { return 0 };
+    os::locked_by_others(fd.as_fd(), lease_bytes::PEERS, super::header::MAX_SLOTS).unwrap_or(0)
+}
+
+/// Makes a memfd for a segment: it may be sealed, and cannot be executed where the kernel knows that.
+pub(crate) fn memfd(name: &str) -> Result<OwnedFd> {
+    let path = || PathBuf::from(format!("memfd:{name}"));
+    let memfd =
+        memfd::MemfdOptions::new().close_on_exec(true).allow_sealing(true).create(name).map_err(
+            |error| match error {
+                memfd::Error::Create(source) => Error::system("memfd_create", Some(path()), source),
+                other => Error::system("memfd_create", Some(path()), std::io::Error::other(other)),
+            },
+        )?;
+    let fd: OwnedFd = memfd.into_file().into();
+    Ok(fd)
+}
+
+/// Whether the file has a name still: one that was removed while we attached is not the one to use.
+pub(crate) fn has_name(file: &File) -> bool {
+    fstat(file).is_ok_and(|stat| stat.st_nlink > 0)
+}

@@ -1,0 +1,104 @@
+//! A range of a segment that belongs to one object: every access is checked against the range.
+
+use super::{ObjectInfo, Segment};
+use crate::error::Error;
+use crate::map::Mapping;
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// An object that was found or made: what the directory says of it, and its bytes.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// Its bytes.
+    pub region: Region,
+    /// Its entry in the directory, as it was checked.
+    pub info: ObjectInfo,
+}
+
+impl Object {
+    /// The error for control data of this object that contradicts itself.
+    pub fn corrupted(&self, what: &'static str, expected: impl ToString, found: impl ToString) -> Error {
+        let path = self.region.segment().path();
+        Error::Corrupted { path, what, expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
+/// A range of a segment's bytes. Holds on to the attachment.
+#[derive(Debug, Clone)]
+pub struct Region {
+    segment: Segment,
+    offset: usize,
+    len: usize,
+}
+
+impl Region {
+    /// `offset` and `len` were checked against the mapping by whoever calls.
+    pub(super) fn new(segment: Segment, offset: usize, len: usize) -> Self {
+        Self { segment, offset, len }
+    }
+
+    fn map(&self) -> &Mapping {
+        &self.segment.inner.map
+    }
+
+    /// The attachment that the range is part of.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// Bytes in the range.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the range has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The first byte; a multiple of two cache lines. Valid for [`len`](Self::len) bytes while this value or a clone lives.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.map().as_ptr().wrapping_add(self.offset)
+    }
+
+    fn check(&self, offset: usize, len: usize) -> usize {
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.len);
+        assert!(inside, "{len} bytes at {offset} of {}", self.len);
+        self.offset + offset
+    }
+
+    /// The 8-byte word at `offset` in the range.
+    ///
+    /// # Panics
+    ///
+    /// If it is not inside the range, or not aligned. Check offsets that come from shared memory first.
+    pub fn u64_at(&self, offset: usize) -> &AtomicU64 {
+        self.map().u64_at(self.check(offset, 8))
+    }
+
+    /// The 4-byte word at `offset` in the range.
+    ///
+    /// # Panics
+    ///
+    /// As [`u64_at`](Self::u64_at).
+    pub fn u32_at(&self, offset: usize) -> &AtomicU32 {
+        self.map().u32_at(self.check(offset, 4))
+    }
+
+    /// Copies bytes into the range.
+    ///
+    /// # Panics
+    ///
+    /// If they do not fit.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
+        self.map().write(self.check(offset, bytes.len()), bytes);
+    }
+
+    /// Copies bytes out of the range.
+    ///
+    /// # Panics
+    ///
+    /// If it has not as many.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) {
+        self.map().read(self.check(offset, bytes.len()), bytes);
+    }
+}

@@ -1,0 +1,202 @@
+//! Waiting for another process: spin, then yield, then sleep; and waking it without a cost while nobody sleeps.
+
+mod bell;
+mod strategy;
+
+pub use bell::{Bell, Fences, Sleep};
+pub use strategy::{Cancel, WaitStrategy};
+
+use std::time::{Duration, Instant};
+
+/// How long a sleeper sleeps before it looks whether its peer is dead and whether it was cancelled. Nothing is taken from
+/// anybody when it passes.
+pub const SLICE: Duration = Duration::from_millis(100);
+
+/// The first nap where no fence reaches the publisher: far longer than a store takes to leave a core.
+const FIRST_NAP: Duration = Duration::from_micros(200);
+
+/// How many looks pass between two readings of the clock while spinning.
+const LOOKS_PER_CLOCK: u64 = 256;
+
+/// How a wait ended without what was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupted<E> {
+    /// The deadline passed.
+    TimedOut,
+    /// It was [cancelled](Cancel).
+    Cancelled,
+    /// A look, or the question after the peer, gave an error.
+    Failed(E),
+}
+
+/// One side's wait for the other.
+#[derive(Debug)]
+pub struct Wait<'a> {
+    /// What the other side rings.
+    pub bell: Bell<'a>,
+    /// How to wait.
+    pub strategy: WaitStrategy,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+    /// What else ends the wait.
+    pub cancel: Option<&'a Cancel>,
+    /// Whether the other side's process executes barriers on request.
+    pub fences: Fences,
+}
+
+impl Wait<'_> {
+    /// Looks until `look` returns something.
+    ///
+    /// `look` is called many times and has to be cheap. `peer` is called about every [`SLICE`], and once before the deadline or a cancellation ends
+    /// the wait: it asks whether those who could end the wait still live. `slept` counts the sleeps.
+    ///
+    /// Lock-free, without a system call while it spins; a sleep costs two.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted`], whichever comes first.
+    pub fn until<T, E>(
+        &self,
+        mut look: impl FnMut() -> Result<Option<T>, E>,
+        mut peer: impl FnMut() -> Result<(), E>,
+        mut slept: impl FnMut(),
+    ) -> Result<T, Interrupted<E>> {
+        let mut next_question: Option<Instant> = None;
+        let mut nap = FIRST_NAP;
+        let mut looks: u64 = 0;
+        loop {
+            if let Some(found) = look().map_err(Interrupted::Failed)? {
+                return Ok(found);
+            }
+            looks += 1;
+            let sleeps = match self.strategy.after(looks) {
+                strategy::Step::Spin => {
+                    // One pause when empty: sixteen cost four times the latency where it was measured.
+                    std::hint::spin_loop();
+                    false
+                }
+                strategy::Step::Yield => {
+                    std::thread::yield_now();
+                    false
+                }
+                strategy::Step::Sleep => true,
+            };
+            if !sleeps && !looks.is_multiple_of(LOOKS_PER_CLOCK) {
+                continue;
+            }
+            let now = Instant::now();
+            if next_question.is_some_and(|at| now >= at) || self.is_over(now) {
+                peer().map_err(Interrupted::Failed)?;
+            }
+            if next_question.is_none_or(|at| now >= at) {
+                next_question = Some(now + SLICE);
+            }
+            if self.cancel.is_some_and(Cancel::is_cancelled) {
+                return Err(Interrupted::Cancelled);
+            }
+            if self.deadline.is_some_and(|deadline| now >= deadline) {
+                // Last look: what came in time is not turned away.
+                return look().map_err(Interrupted::Failed)?.ok_or(Interrupted::TimedOut);
+            }
+            if sleeps {
+                let mut longest = SLICE;
+                if let Some(deadline) = self.deadline {
+                    longest = longest.min(deadline.saturating_duration_since(now));
+                }
+                let mut found = None;
+                let outcome = self.bell.sleep(self.fences, nap, longest, || {
+                    found = look().transpose();
+                    found.is_some()
+                });
+                match outcome {
+                    Sleep::NotNeeded => {}
+                    Sleep::Slept => slept(),
+                }
+                // A publisher that no fence reaches is looked for again soon, then less and less often.
+                nap = (nap * 4).min(SLICE);
+                if let Some(found) = found {
+                    return found.map_err(Interrupted::Failed);
+                }
+            }
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| now >= deadline) || self.cancel.is_some_and(Cancel::is_cancelled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::{AtomicU32, Ordering};
+    use std::convert::Infallible;
+    use std::sync::atomic::AtomicBool;
+
+    fn wait<'a>(word: &'a AtomicU32, strategy: WaitStrategy) -> Wait<'a> {
+        Wait { bell: Bell::new(word), strategy, deadline: None, cancel: None, fences: Fences::Unregistered }
+    }
+
+    #[test]
+    fn a_deadline_ends_every_strategy() {
+        let word = AtomicU32::new(0);
+        for strategy in
+            [WaitStrategy::spin(), WaitStrategy::spin_then_yield(), WaitStrategy::default(), WaitStrategy::sleep()]
+        {
+            let wait = Wait { deadline: Some(Instant::now() + Duration::from_millis(5)), ..wait(&word, strategy) };
+            let mut questions = 0;
+            let result: Result<(), Interrupted<Infallible>> = wait.until(
+                || Ok(None),
+                || {
+                    questions += 1;
+                    Ok(())
+                },
+                || {},
+            );
+            assert_eq!(result, Err(Interrupted::TimedOut));
+            assert!(questions > 0, "asked after the peer before giving up");
+            assert_eq!(word.load(Ordering::Relaxed), 0, "no announcement is left");
+        }
+    }
+
+    #[test]
+    fn cancelling_ends_every_strategy() {
+        let word = AtomicU32::new(0);
+        let cancel = Cancel::new();
+        cancel.cancel();
+        for strategy in
+            [WaitStrategy::spin(), WaitStrategy::spin_then_yield(), WaitStrategy::default(), WaitStrategy::sleep()]
+        {
+            let wait = Wait { cancel: Some(&cancel), ..wait(&word, strategy) };
+            let result: Result<(), Interrupted<Infallible>> = wait.until(|| Ok(None), || Ok(()), || {});
+            assert_eq!(result, Err(Interrupted::Cancelled));
+        }
+    }
+
+    #[test]
+    fn a_dead_peer_ends_a_sleep() {
+        let word = AtomicU32::new(0);
+        let result: Result<(), _> = wait(&word, WaitStrategy::sleep()).until(|| Ok(None), || Err("dead"), || {});
+        assert_eq!(result, Err(Interrupted::Failed("dead")));
+    }
+
+    #[test]
+    fn a_ring_ends_a_sleep() {
+        let word = AtomicU32::new(0);
+        let published = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Not before the other side has announced itself: the sleep is what is tested.
+                while word.load(Ordering::Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
+                published.store(true, Ordering::Release);
+                std::sync::atomic::fence(Ordering::SeqCst);
+                assert!(Bell::new(&word).ring());
+            });
+            let look = || Ok::<_, Infallible>(published.load(Ordering::Acquire).then_some(()));
+            wait(&word, WaitStrategy::sleep()).until(look, || Ok(()), || {}).unwrap();
+        });
+        assert!(!Bell::new(&word).ring(), "nobody sleeps any more");
+    }
+}

@@ -1,0 +1,102 @@
+//! Errors of moving data. Making and finding rings gives [`ipc_core::Error`].
+
+use ipc_core::peer::PeerDescription;
+
+/// One side of a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Who pushes.
+    Producer,
+    /// Who pops.
+    Consumer,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        })
+    }
+}
+
+/// Why nothing was pushed or popped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RingError {
+    /// The ring is empty, and the producer may still push: only from calls that do not wait.
+    #[error("the ring is empty")]
+    Empty,
+    /// The ring is full: only from calls that do not wait.
+    #[error("the ring is full")]
+    Full,
+    /// The other side has closed: the producer, and everything was popped; or the consumer, and nobody will pop.
+    #[error("the {0} has closed the ring")]
+    Closed(Side),
+    /// The deadline passed.
+    #[error("the deadline passed")]
+    TimedOut,
+    /// The wait was cancelled.
+    #[error("the wait was cancelled")]
+    Cancelled,
+    /// The other side's process died without closing. What it had committed was popped before this. The ring
+    /// goes on when another process takes the role.
+    #[error("the {side} died: {peer}")]
+    PeerDied {
+        /// Which side.
+        side: Side,
+        /// Who it was.
+        peer: PeerDescription,
+    },
+    /// The other side let go of its role in a panic, without closing.
+    #[error("the {0} gave up without closing the ring")]
+    PeerGaveUp(Side),
+    /// The handle belongs to the process that made it, and this is a child that inherited it by `fork`.
+    #[error("this handle belongs to the process that made it: after a fork, claim the role in the child")]
+    WrongProcess,
+    /// A record is longer than the ring takes, or than the buffer it should go to.
+    #[error("the record has {len} bytes, {max} are possible")]
+    TooLarge {
+        /// Bytes of the record.
+        len: usize,
+        /// Bytes that are possible.
+        max: usize,
+    },
+    /// Control data in the ring contradicts itself: a peer does not follow the protocol. Nothing outside the ring was touched.
+    #[error("the ring is corrupted: {what} is {found}, expected at most {limit}")]
+    Corrupted {
+        /// Which field.
+        what: &'static str,
+        /// What was found.
+        found: u64,
+        /// What would be possible.
+        limit: u64,
+    },
+}
+
+/// A push that did not happen: why, and what was to be pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushError<T> {
+    /// What was not pushed.
+    pub value: T,
+    /// Why.
+    pub reason: RingError,
+}
+
+impl<T> std::fmt::Display for PushError<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.reason.fmt(formatter)
+    }
+}
+
+impl<T: std::fmt::Debug> std::error::Error for PushError<T> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.reason)
+    }
+}
+
+impl<T> From<PushError<T>> for RingError {
+    fn from(error: PushError<T>) -> Self {
+        error.reason
+    }
+}

@@ -1,0 +1,44 @@
+//! Lock-free rings between processes, as objects in a [`Segment`](ipc_core::Segment).
+//!
+//! [`spsc`] is the one-to-one ring, twice: for values of one type ([`spsc::Producer`], [`spsc::Consumer`]) and for records of any
+//! length ([`spsc::RecordProducer`], [`spsc::RecordConsumer`]). The same verb means the same act in every ring:
+//!
+//! | verb | act |
+//! |---|---|
+//! | `push`, `pop` | wait as long as it takes; `try_` never waits, `_deadline` gives up |
+//! | `push_slice`, `pop_slice` | in bulk |
+//! | `claim` | a grant: room to write in place; `commit` publishes it, dropping it aborts it |
+//! | `peek` | a view of the next one in place; `release` ends it |
+//! | `acknowledge` | tell the producer, and a successor, that all that was taken is done with |
+//! | `close` | no more will come |
+//!
+//! # Example
+//!
+//! ```
+//! use ipc_core::Segment;
+//! use ipc_ring::spsc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let name = format!("doc-ring-{}", std::process::id());
+//! let segment = Segment::named(&name).create()?;
+//! let mut ticks = spsc::Producer::<[f64; 2]>::create(&segment, "ticks", 4096)?;
+//! ticks.push([1.0, 2.0])?;
+//! ticks.close();
+//!
+//! // In another process:
+//! let segment = Segment::named(&name).open()?;
+//! let mut ticks = spsc::Consumer::<[f64; 2]>::open(&segment, "ticks")?;
+//! while let Some(tick) = ticks.pop()? {
+//!     assert_eq!(tick, [1.0, 2.0]);
+//! }
+//! # segment.unlink()?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod record;
+
+pub mod spsc;
+
+pub use error::{PushError, RingError, Side};

@@ -1,0 +1,193 @@
+//! The data area of a ring of records: control words and payload at positions.
+#![expect(unsafe_code, reason = "control words and payload at computed places in a checked region")]
+
+use std::ptr::NonNull;
+
+use ipc_core::copy;
+use ipc_core::sync::{AtomicU64, Ordering};
+
+use super::endpoint::{DATA, Lines};
+use crate::error::RingError;
+use crate::record::{self, CONTROL, Control};
+
+/// The bytes of a ring, addressed by positions. Its owner holds the region.
+#[derive(Debug)]
+pub(super) struct Bytes {
+    base: NonNull<u8>,
+    /// How many there are: whole lines.
+    pub(super) ring: u64,
+    /// The longest record.
+    pub(super) max_record: usize,
+}
+
+/// A committed record that was found: checked to lie inside the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) start: u64,
+    pub(super) len: usize,
+    pub(super) end: u64,
+}
+
+// SAFETY: a pointer into shared memory, which no thread owns, and plain numbers. Not `Sync`: its owner is a handle with one user at a time.
+unsafe impl Send for Bytes {}
+
+impl Bytes {
+    /// The `ring` bytes behind the control lines; the region was checked to be as long when its geometry was.
+    pub(super) fn new(lines: &Lines, capacity: u64, ring: u64) -> Self {
+        let region = lines.region();
+        assert!(ring > 0 && DATA as u64 + ring <= region.len() as u64, "the geometry was checked");
+        // SAFETY: inside the region, whose first byte is not at address zero.
+        let base = unsafe { NonNull::new_unchecked(region.as_ptr().add(DATA)) };
+        Self { base, ring, max_record: record::max_record(capacity) }
+    }
+
+    /// Where a position lies, from the beginning of the ring. Divides; callers keep it beside the position.
+    pub(super) fn offset(&self, position: u64) -> u64 {
+        position % self.ring
+    }
+
+    /// The control word at `offset`: a multiple of 8 below the ring's size.
+    #[inline(always)]
+    pub(super) fn control(&self, offset: u64) -> &AtomicU64 {
+        debug_assert!(offset < self.ring && offset.is_multiple_of(CONTROL as u64));
+        // SAFETY: inside the ring, which has whole lines and begins at one; accessed as an atomic word while nobody's payload lies there.
+        unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() }
+    }
+
+    /// Zeroes the words from `from` to `to` in one line, both multiples of 8: nothing is committed there.
+    #[inline(always)]
+    pub(super) fn clear(&self, from: u64, to: u64) {
+        let mut at = from;
+        while at < to {
+            // Ordered before the commit that makes the first of them the next to be looked at, by that commit's Release.
+            self.control(at).store(0, Ordering::Relaxed);
+            at += CONTROL as u64;
+        }
+    }
+
+    /// The payload of the record that begins at `offset`.
+    #[inline(always)]
+    pub(super) fn payload(&self, offset: u64) -> *mut u8 {
+        self.base.as_ptr().wrapping_add(offset as usize + CONTROL)
+    }
+
+    /// A view in place of `len` bytes of payload.
+    ///
+    /// # Safety
+    ///
+    /// `offset` and `len` must be those of a place in the ring, and nobody may write there while the view lives: the record is committed, was
+    /// not acknowledged, and all peers follow the protocol.
+    pub(super) unsafe fn view(&self, offset: u64, len: usize) -> &[u8] {
+        // SAFETY: inside the ring by the caller's word, and initialised: shared memory begins as zeros.
+        unsafe { std::slice::from_raw_parts(self.payload(offset), len) }
+    }
+
+    /// Room to write in place.
+    ///
+    /// # Safety
+    ///
+    /// As for [`view`](Self::view), and the place must be the producer's own: claimed and not committed. The caller has the only reference.
+    #[expect(clippy::mut_from_ref, reason = "the memory is not part of the value that `&self` is of")]
+    pub(super) unsafe fn room(&self, offset: u64, len: usize) -> &mut [u8] {
+        // SAFETY: as in `view`, and exclusive by the caller's word.
+        unsafe { std::slice::from_raw_parts_mut(self.payload(offset), len) }
+    }
+
+    /// Copies bytes into a record, from byte `at` of its payload on.
+    #[inline(always)]
+    pub(super) fn write(&self, offset: u64, at: usize, bytes: &[u8]) {
+        assert!(offset + (CONTROL + at + bytes.len()) as u64 <= self.ring, "inside the ring");
+        // SAFETY: inside the ring, as just asserted; private memory does not overlap it.
+        unsafe { copy::copy(bytes.as_ptr(), self.payload(offset).add(at), bytes.len()) }
+    }
+
+    /// Copies `len` bytes of payload to the end of a vector.
+    #[inline]
+    pub(super) fn append_to(&self, offset: u64, len: usize, target: &mut Vec<u8>) {
+        assert!(offset + (CONTROL + len) as u64 <= self.ring, "inside the ring");
+        target.reserve(len);
+        let filled = target.len();
+        // SAFETY: the source is inside the ring, as just asserted; `reserve` made room for `len` bytes behind the filled ones, and the copy
+        // initialises exactly those.
+        unsafe {
+            copy::copy(self.payload(offset), target.as_mut_ptr().add(filled), len);
+            target.set_len(filled + len);
+        }
+    }
+
+    /// Copies the payload into a slice of the same length.
+    #[inline]
+    pub(super) fn read(&self, offset: u64, target: &mut [u8]) {
+        assert!(offset + (CONTROL + target.len()) as u64 <= self.ring, "inside the ring");
+        // SAFETY: inside the ring, as just asserted; private memory does not overlap it.
+        unsafe { copy::copy(self.payload(offset), target.as_mut_ptr(), target.len()) }
+    }
+
+    /// As [`find`](Self::find), with the error that a caller of the ring gets.
+    #[inline(always)]
+    pub(super) fn look(&self, position: u64, offset: u64) -> Result<Option<Found>, RingError> {
+        self.find(position, offset).map_err(|(found, what)| RingError::Corrupted {
+            what,
+            found,
+            limit: self.max_record as u64,
+        })
+    }
+
+    /// The record at `position`, at `offset` in the ring, or behind padding there; `None` if nothing is committed.
+    ///
+    /// Every word is fetched once and checked: what is returned lies inside the ring, whatever stands there.
+    #[inline(always)]
+    fn find(&self, position: u64, offset: u64) -> Result<Option<Found>, (u64, &'static str)> {
+        // Acquire: pairs with the commit's Release, so the payload is seen, and what was written behind padding.
+        let word = self.control(offset).load(Ordering::Acquire);
+        match record::decode(word, position) {
+            Control::Nothing => Ok(None),
+            Control::Record(len) => self.check(position, position, offset, len, word).map(Some),
+            Control::Padding(bytes) => self.find_behind_padding(position, offset, bytes, word).map(Some),
+            Control::Foreign => Err((word, "a control word")),
+        }
+    }
+
+    #[cold]
+    fn find_behind_padding(
+        &self,
+        position: u64,
+        offset: u64,
+        padding: u64,
+        word: u64,
+    ) -> Result<Found, (u64, &'static str)> {
+        if padding == 0 || !padding.is_multiple_of(CONTROL as u64) || padding > self.ring {
+            return Err((word, "the length of padding"));
+        }
+        let start = position.wrapping_add(padding);
+        let at = (offset + padding) % self.ring;
+        // Stored before the padding was committed.
+        let word = self.control(at).load(Ordering::Acquire);
+        match record::decode(word, start) {
+            Control::Record(len) => self.check(position, start, at, len, word),
+            _ => Err((word, "a control word behind padding")),
+        }
+    }
+
+    /// That a record of `len` bytes pushed at `position` would lie at `start`, at `offset`.
+    #[inline(always)]
+    fn check(
+        &self,
+        position: u64,
+        start: u64,
+        offset: u64,
+        len: usize,
+        word: u64,
+    ) -> Result<Found, (u64, &'static str)> {
+        if len > self.max_record {
+            return Err((word, "the length of a record"));
+        }
+        let place = record::place(start, offset, len, self.ring);
+        // In its own line, or from a line's beginning, and not split: else `place` would have moved it.
+        let jump = place.end.wrapping_sub(position);
+        if place.start != start || jump > self.ring {
+            return Err((word, "the place of a record"));
+        }
+        Ok(Found { start, len, end: place.end })
+    }
+}

@@ -1,0 +1,294 @@
+//! The consumer of values of one type.
+
+use std::time::Instant;
+
+use ipc_core::sync::Ordering;
+use ipc_core::wait::{Cancel, WaitStrategy};
+use ipc_core::{Error, Payload, Segment};
+
+use super::cursor::Cursor;
+use super::endpoint::{Endpoint, Other};
+use super::ring::Ring;
+use crate::error::{RingError, Side};
+
+/// The consumer's side of a [`Ring`]: one in all processes at a time.
+///
+/// `Send`, but not `Sync`. Dropping it acknowledges all that was popped and closes this side, so that the producer is told; in a panic
+/// nothing more is acknowledged.
+///
+/// A pop costs the loads of a control word and of the value in the same cache line; it is wait-free while there is something. If the process
+/// dies, its successor gets again what was not acknowledged.
+#[derive(Debug)]
+pub struct Consumer<T: Payload> {
+    endpoint: Endpoint,
+    cursor: Cursor<T>,
+    /// Everything before this position is published. ≥ `cursor.position`, as far as it was seen.
+    available: u64,
+    /// What the producer, and a successor, know to be done with. ≤ `cursor.position`.
+    acknowledged: u64,
+    /// How far the two may be apart.
+    batch: u64,
+}
+
+impl<T: Payload> Consumer<T> {
+    /// Makes a ring that holds at least `capacity` values, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ring::create`].
+    pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+        Ring::create(segment, name, capacity)?.consumer()
+    }
+
+    /// Finds the ring of that name, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ring::open`] and [`Ring::consumer`].
+    pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
+        Ring::open(segment, name)?.consumer()
+    }
+
+    /// Finds the ring of that name or makes it, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ring::open_or_create`] and [`Ring::consumer`].
+    pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+        Ring::open_or_create(segment, name, capacity)?.consumer()
+    }
+
+    pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>, available: u64, batch: u64) -> Self {
+        let acknowledged = cursor.position;
+        Self { endpoint, cursor, available, acknowledged, batch }
+    }
+
+    /// How to wait: a short spin, then sleep, unless said otherwise.
+    pub fn set_strategy(&mut self, strategy: WaitStrategy) {
+        self.endpoint.strategy = strategy;
+    }
+
+    /// What ends waits early.
+    pub fn set_cancel(&mut self, cancel: Cancel) {
+        self.endpoint.cancel = Some(cancel);
+    }
+
+    /// Whether a producer has come and not left: it may be dead, which only waiting finds out.
+    pub fn has_producer(&self) -> bool {
+        matches!(self.endpoint.other(), Other::Held(_))
+    }
+
+    /// Pops a value if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Empty`]; [`RingError::Closed`] if the producer has closed and all is popped; [`RingError::PeerGaveUp`],
+    /// [`RingError::WrongProcess`], [`RingError::Corrupted`]. That a producer died is found out by waiting.
+    #[inline(always)]
+    pub fn try_pop(&mut self) -> Result<T, RingError> {
+        self.prepare()?;
+        if self.cursor.position == self.available && !self.see()? {
+            return Err(self.empty());
+        }
+        let value = self.cursor.read();
+        self.cursor.step();
+        Ok(value)
+    }
+
+    /// Acknowledges in batches what was popped by earlier calls.
+    #[inline(always)]
+    fn prepare(&mut self) -> Result<(), RingError> {
+        self.endpoint.check_process()?;
+        if self.cursor.position.wrapping_sub(self.acknowledged) >= self.batch {
+            self.acknowledge();
+        }
+        Ok(())
+    }
+
+    /// Looks whether more was published than was seen so far.
+    #[inline(always)]
+    fn see(&mut self) -> Result<bool, RingError> {
+        // Pairs with the producer's Release: who sees the position sees the items before it.
+        let published = self.cursor.control().load(Ordering::Acquire);
+        if self.cursor.is_ahead(published)? {
+            self.available = published;
+            return Ok(true);
+        }
+        // Nothing to do: a good moment to let the producer know.
+        if self.acknowledged != self.cursor.position {
+            self.acknowledge();
+        }
+        Ok(false)
+    }
+
+    /// Empty for now, or for good.
+    #[inline]
+    fn empty(&mut self) -> RingError {
+        let gone = match self.endpoint.other() {
+            Other::Closed => RingError::Closed(Side::Producer),
+            Other::GaveUp => RingError::PeerGaveUp(Side::Producer),
+            Other::Awaited | Other::Held(_) => return RingError::Empty,
+        };
+        // What was published before it left is visible now that its leaving is: look once more.
+        match self.see() {
+            Ok(true) => RingError::Empty,
+            Ok(false) => gone,
+            Err(error) => error,
+        }
+    }
+
+    /// Tells the producer, and a successor, that everything popped so far is done with.
+    ///
+    /// Without it that is told in batches, by later calls to pop. Costs a store to this side's line.
+    #[inline]
+    pub fn acknowledge(&mut self) {
+        if self.endpoint.check_process().is_err() {
+            return;
+        }
+        self.acknowledged = self.cursor.position;
+        // Release: our reads happened before the producer, which loads this with Acquire, writes there again.
+        self.endpoint.lines().head().store(self.acknowledged, Ordering::Release);
+        self.endpoint.wake_other();
+    }
+
+    /// Pops a value, waiting for one as long as a living producer may push some, or none has come yet. `None`: the producer has closed and all
+    /// is popped.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::PeerDied`] if the producer is dead, [`RingError::PeerGaveUp`] if it left in a panic, in both cases after all that it had
+    /// published; [`RingError::Cancelled`], [`RingError::WrongProcess`], [`RingError::Corrupted`].
+    #[inline]
+    pub fn pop(&mut self) -> Result<Option<T>, RingError> {
+        match self.try_pop() {
+            Err(RingError::Empty) => self.pop_waiting(None),
+            done => end_is_none(done),
+        }
+    }
+
+    /// As [`pop`](Self::pop), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
+    pub fn pop_deadline(&mut self, deadline: Instant) -> Result<Option<T>, RingError> {
+        self.pop_waiting(Some(deadline))
+    }
+
+    fn pop_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<T>, RingError> {
+        end_is_none(self.wait_for_some(deadline).and_then(|()| self.try_pop()))
+    }
+
+    fn wait_for_some(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
+        self.prepare()?;
+        if self.cursor.position != self.available || self.see()? {
+            return Ok(());
+        }
+        let Self { endpoint, cursor, available, .. } = self;
+        endpoint.wait(deadline, || {
+            // As in `see`, by which everything is acknowledged already.
+            let published = cursor.control().load(Ordering::Acquire);
+            if cursor.is_ahead(published)? {
+                *available = published;
+                return Ok(Some(()));
+            }
+            Ok(None)
+        })
+    }
+
+    /// Pops as many values as there are, up to the length of the slice, and returns how many that was. Costs less for each than
+    /// one by one. They are acknowledged, and their room is free, with the next call.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_pop`](Self::try_pop), if not even one was popped.
+    pub fn try_pop_slice(&mut self, values: &mut [T]) -> Result<usize, RingError> {
+        self.prepare()?;
+        let mut popped = 0;
+        while popped < values.len() {
+            if self.cursor.position == self.available && !self.see_more(popped)? {
+                break;
+            }
+            let there = self.available.wrapping_sub(self.cursor.position);
+            let span = (values.len() - popped).min(usize::try_from(there).unwrap_or(usize::MAX));
+            self.cursor.read_slice(&mut values[popped..popped + span]);
+            popped += span;
+        }
+        if popped == 0 && !values.is_empty() {
+            return Err(self.empty());
+        }
+        Ok(popped)
+    }
+
+    /// As `see`, in the middle of a slice: what this call popped must not be acknowledged by it.
+    #[inline]
+    fn see_more(&mut self, popped: usize) -> Result<bool, RingError> {
+        if popped == 0 {
+            return self.see();
+        }
+        let published = self.cursor.control().load(Ordering::Acquire);
+        // Damage after good values is told by the next call.
+        if self.cursor.is_ahead(published).unwrap_or(false) {
+            self.available = published;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Pops at least one value and at most as many as the slice has room for, waiting as [`pop`](Self::pop) does; 0 if the producer has closed
+    /// and all is popped, or the slice is empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop).
+    pub fn pop_slice(&mut self, values: &mut [T]) -> Result<usize, RingError> {
+        self.pop_slice_waiting(values, None)
+    }
+
+    /// As [`pop_slice`](Self::pop_slice), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
+    pub fn pop_slice_deadline(&mut self, values: &mut [T], deadline: Instant) -> Result<usize, RingError> {
+        self.pop_slice_waiting(values, Some(deadline))
+    }
+
+    fn pop_slice_waiting(&mut self, values: &mut [T], deadline: Option<Instant>) -> Result<usize, RingError> {
+        if values.is_empty() {
+            return Ok(0);
+        }
+        let popped = self.wait_for_some(deadline).and_then(|()| self.try_pop_slice(values));
+        Ok(end_is_none(popped)?.unwrap_or(0))
+    }
+
+    /// Says that nobody will pop here any more: the producer is told when it finds the ring full. The same as dropping the consumer.
+    pub fn close(self) {}
+
+    /// Acknowledges all that was popped, and lets go of this side without closing: the producer goes on until the ring is full, then waits for another
+    /// consumer.
+    pub fn hand_over(mut self) {
+        self.acknowledge();
+        self.endpoint.hand_over();
+    }
+}
+
+/// The producer's close is the end of the stream to those who wait for more.
+pub(super) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(RingError::Closed(Side::Producer)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl<T: Payload> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        if self.endpoint.is_held() {
+            if !std::thread::panicking() {
+                self.acknowledge();
+            }
+            self.endpoint.close();
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The layout of typed slots, and one side's place in it.
+//!
+//! A ring is a row of *cells*, each a whole number of cache lines: a control word, then the items. Items of up to 56 bytes
+//! share a line; a larger item has a cell to itself. A control word holds a position: everything before it is published. It stands
+//! in the cell where the publication *began*, which is where the consumer looks next, and so travels with the first of the items that it
+//! publishes. Positions count items since the ring was made and never come back, so a word of an earlier lap is at most the
+//! position at which its cell now begins, and can say nothing.
+#![expect(unsafe_code, reason = "control words and items at computed places in a checked region")]
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use ipc_core::sync::{AtomicU64, CACHE_LINE, Ordering};
+use ipc_core::{Payload, copy};
+
+use super::endpoint::{DATA, Lines};
+use crate::error::RingError;
+
+/// Bytes of a control word.
+const CONTROL: usize = 8;
+
+/// At most this many bytes of popped messages wait for their acknowledgement to be published.
+const ACKNOWLEDGE_BYTES: usize = 64 << 10;
+
+/// How items of one type lie in cells: all known at compile time.
+pub(super) struct Layout<T>(PhantomData<T>);
+
+impl<T: Payload> Layout<T> {
+    pub(super) const ITEM: usize = size_of::<T>();
+    /// Where the first item begins in its cell: after the control word, aligned for `T`.
+    const FIRST: usize = if align_of::<T>() > CONTROL { align_of::<T>() } else { CONTROL };
+    pub(super) const PER_CELL: usize = match Self::FIRST.checked_add(Self::ITEM) {
+        Some(end) if end <= CACHE_LINE && Self::ITEM > 0 => (CACHE_LINE - Self::FIRST) / Self::ITEM,
+        Some(end) if end <= CACHE_LINE => CACHE_LINE - Self::FIRST,
+        _ => 1,
+    };
+    pub(super) const STRIDE: usize = (Self::FIRST + Self::PER_CELL * Self::ITEM).next_multiple_of(CACHE_LINE);
+    const ALIGNMENT: () = assert!(align_of::<T>() <= CACHE_LINE, "a payload is aligned to a cache line at most");
+
+    /// How many popped items may wait for their acknowledgement in a ring of this capacity.
+    pub(super) fn batch(capacity: u64) -> u64 {
+        let () = Self::ALIGNMENT;
+        let most = (ACKNOWLEDGE_BYTES / Self::STRIDE * Self::PER_CELL).max(1) as u64;
+        (capacity / 4).clamp(1, most)
+    }
+
+    /// Cells of a ring in which `capacity` items that were not popped always have room: also beside those that were popped and not yet
+    /// acknowledged, and with the cells at both ends half used.
+    pub(super) fn cells(capacity: u64) -> Option<u64> {
+        let per_cell = Self::PER_CELL as u64;
+        let items = capacity.checked_add(Self::batch(capacity))?.checked_add(per_cell - 1)?;
+        Some(items.div_ceil(per_cell).max(2))
+    }
+
+    /// Bytes of the whole object.
+    pub(super) fn bytes(capacity: u64) -> Option<u64> {
+        Self::cells(capacity)?.checked_mul(Self::STRIDE as u64)?.checked_add(DATA as u64)
+    }
+}
+
+/// A place in the ring: a position, and where its item lies.
+#[derive(Debug)]
+pub(super) struct Cursor<T> {
+    /// The first cell.
+    base: NonNull<u8>,
+    cells: usize,
+    /// The cell of `position`.
+    cell: NonNull<u8>,
+    index: usize,
+    /// Which item of its cell `position` is.
+    in_cell: usize,
+    /// Items before this one since the ring was made.
+    pub(super) position: u64,
+    payload: PhantomData<T>,
+}
+
+// SAFETY: pointers into shared memory, which no thread owns, and plain numbers. Not `Sync`: a cursor has one user at a time.
+unsafe impl<T: Payload> Send for Cursor<T> {}
+
+impl<T: Payload> Cursor<T> {
+    /// The place of `position` in the ring of `cells` cells behind these control lines.
+    ///
+    /// # Panics
+    ///
+    /// If the region is too short for them: its length was checked when the ring's geometry was.
+    pub(super) fn new(lines: &Lines, cells: usize, position: u64) -> Self {
+        let bytes = cells.checked_mul(Layout::<T>::STRIDE).and_then(|bytes| bytes.checked_add(DATA));
+        assert!(cells > 1 && bytes.is_some_and(|bytes| bytes <= lines.region().len()), "the geometry was checked");
+        // SAFETY: inside the region, whose first byte is not at address zero.
+        let base = unsafe { NonNull::new_unchecked(lines.region().as_ptr().add(DATA)) };
+        let mut cursor = Self { base, cells, cell: base, index: 0, in_cell: 0, position: 0, payload: PhantomData };
+        cursor.go_to(position);
+        cursor
+    }
+
+    /// Moves to a position. Divides: not for the common path.
+    pub(super) fn go_to(&mut self, position: u64) {
+        let per_cell = Layout::<T>::PER_CELL as u64;
+        self.position = position;
+        self.in_cell = (position % per_cell) as usize;
+        self.go_to_cell((position / per_cell % self.cells as u64) as usize);
+    }
+
+    #[inline(always)]
+    fn go_to_cell(&mut self, index: usize) {
+        self.index = index;
+        // SAFETY: `index < cells`, and the region holds `cells` cells (checked in `new`).
+        self.cell = unsafe { self.base.add(index * Layout::<T>::STRIDE) };
+    }
+
+    /// Items that the ring's cells hold.
+    pub(super) fn items(&self) -> u64 {
+        self.cells as u64 * Layout::<T>::PER_CELL as u64
+    }
+
+    /// The position before which a producer may write, when everything before `head` is done with: whole cells only.
+    pub(super) fn limit(&self, head: u64) -> u64 {
+        let per_cell = Layout::<T>::PER_CELL as u64;
+        (head / per_cell * per_cell).wrapping_add(self.items())
+    }
+
+    /// The control word of the current cell.
+    #[inline(always)]
+    pub(super) fn control(&self) -> &AtomicU64 {
+        // SAFETY: cells are aligned to lines, begin with a control word, and lie in a region that outlives this value (its owner holds it);
+        // control words are only accessed as atomics.
+        unsafe { self.cell.cast::<AtomicU64>().as_ref() }
+    }
+
+    #[inline(always)]
+    fn item(&self) -> *mut u8 {
+        self.cell.as_ptr().wrapping_add(Layout::<T>::FIRST + self.in_cell * Layout::<T>::ITEM)
+    }
+
+    /// Writes the item here.
+    #[inline(always)]
+    pub(super) fn write(&mut self, value: &T) {
+        // SAFETY: `in_cell < PER_CELL`, so the item lies in its cell, in the region. Only the holder of the producer's role has a cursor here, and what
+        // a peer does to the bytes meanwhile the volatile copy bears.
+        unsafe { copy::write(self.item(), value) }
+    }
+
+    /// Reads the item here.
+    #[inline(always)]
+    pub(super) fn read(&self) -> T {
+        // SAFETY: as for `write`; every bit pattern is a `T`.
+        unsafe { copy::read(self.item()) }
+    }
+
+    /// Steps over one item; returns whether that led to another cell.
+    #[inline(always)]
+    pub(super) fn step(&mut self) -> bool {
+        self.position = self.position.wrapping_add(1);
+        self.in_cell += 1;
+        if self.in_cell == Layout::<T>::PER_CELL {
+            self.next_cell();
+            return true;
+        }
+        false
+    }
+
+    #[inline(always)]
+    fn next_cell(&mut self) {
+        self.in_cell = 0;
+        self.go_to_cell(if self.index + 1 == self.cells { 0 } else { self.index + 1 });
+    }
+
+    /// How many of `most` items lie in one piece from here: to the end of the cell.
+    #[inline(always)]
+    fn run(&self, most: usize) -> usize {
+        most.min(Layout::<T>::PER_CELL - self.in_cell)
+    }
+
+    #[inline(always)]
+    fn step_run(&mut self, items: usize) {
+        self.position = self.position.wrapping_add(items as u64);
+        self.in_cell += items;
+        if self.in_cell == Layout::<T>::PER_CELL {
+            self.next_cell();
+        }
+    }
+
+    /// Writes items from here on, steps over them, and publishes them together: the word stands where the consumer looks next.
+    #[inline]
+    pub(super) fn publish_slice(&mut self, mut values: &[T]) {
+        let begun = self.cell;
+        while !values.is_empty() {
+            let run = self.run(values.len());
+            // SAFETY: as for `write`, for `run` items that lie one after the other in the cell; private memory does not overlap.
+            unsafe { copy::copy(values.as_ptr().cast(), self.item(), run * Layout::<T>::ITEM) };
+            self.step_run(run);
+            values = &values[run..];
+        }
+        // SAFETY: as for `control`; `begun` was the current cell.
+        let control = unsafe { begun.cast::<AtomicU64>().as_ref() };
+        // Release: who sees the position sees the items. Pairs with the consumer's Acquire load of the same word.
+        control.store(self.position, Ordering::Release);
+    }
+
+    /// Reads items from here on, and steps over them.
+    #[inline]
+    pub(super) fn read_slice(&mut self, mut values: &mut [T]) {
+        while !values.is_empty() {
+            let run = self.run(values.len());
+            // SAFETY: as for `read`, for `run` items that lie one after the other in the cell; private memory does not overlap.
+            unsafe { copy::copy(self.item(), values.as_mut_ptr().cast(), run * Layout::<T>::ITEM) };
+            self.step_run(run);
+            values = &mut values[run..];
+        }
+    }
+
+    /// Where the published part ends: follows control words from here, where a publication ended once.
+    ///
+    /// Ends after as many steps as there are items, whatever stands in the ring.
+    pub(super) fn find_tail(&mut self, head: u64) -> Result<u64, RingError> {
+        for _ in 0..=self.items() {
+            // Pairs with the publishing Release store.
+            let published = self.control().load(Ordering::Acquire);
+            if !self.is_ahead(published)? {
+                break;
+            }
+            self.go_to(published);
+        }
+        let ahead = self.position.wrapping_sub(head);
+        if ahead > self.items() {
+            return Err(RingError::Corrupted {
+                what: "the distance from head to tail",
+                found: ahead,
+                limit: self.items(),
+            });
+        }
+        Ok(self.position)
+    }
+
+    /// Whether a control word that stands in the current cell publishes anything from `position` on.
+    #[inline(always)]
+    pub(super) fn is_ahead(&self, published: u64) -> Result<bool, RingError> {
+        let ahead = published.wrapping_sub(self.position);
+        // Of an earlier lap, or of what was popped already; half of all numbers, so that any value is one of the two.
+        if ahead.wrapping_sub(1) >= u64::MAX / 2 {
+            return Ok(false);
+        }
+        if ahead > self.items() {
+            return Err(RingError::Corrupted {
+                what: "the number of published items",
+                found: ahead,
+                limit: self.items(),
+            });
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_items_share_a_line_and_large_ones_have_cells_of_their_own() {
+        assert_eq!((Layout::<u8>::PER_CELL, Layout::<u8>::STRIDE), (56, 64));
+        assert_eq!((Layout::<u64>::PER_CELL, Layout::<u64>::STRIDE), (7, 64));
+        assert_eq!((Layout::<u128>::PER_CELL, Layout::<u128>::STRIDE), (3, 64));
+        assert_eq!((Layout::<[u8; 5]>::PER_CELL, Layout::<[u8; 5]>::STRIDE), (11, 64));
+        assert_eq!((Layout::<[u64; 7]>::PER_CELL, Layout::<[u64; 7]>::STRIDE), (1, 64));
+        assert_eq!((Layout::<[u64; 8]>::PER_CELL, Layout::<[u64; 8]>::STRIDE), (1, 128));
+        assert_eq!((Layout::<[u8; 1 << 20]>::PER_CELL, Layout::<[u8; 1 << 20]>::STRIDE), (1, (1 << 20) + 64));
+        assert_eq!((Layout::<[u8; 0]>::PER_CELL, Layout::<[u8; 0]>::STRIDE), (56, 64));
+    }
+
+    #[test]
+    fn every_capacity_has_room_for_itself_and_what_is_not_acknowledged() {
+        for capacity in (1..200).chain([1 << 20, 1 << 33]) {
+            let cells = Layout::<u64>::cells(capacity).unwrap();
+            assert!(cells * 7 >= capacity + Layout::<u64>::batch(capacity) + 6);
+        }
+        assert_eq!(Layout::<u64>::bytes(u64::MAX), None);
+    }
+}

@@ -1,0 +1,337 @@
+//! What both layouts and both sides share: the ring's control lines, roles, closing, waiting.
+#![expect(unsafe_code, reason = "words at fixed places of a region whose length was checked once")]
+
+use std::ptr::NonNull;
+use std::time::Instant;
+
+use ipc_core::peer::process::Process;
+use ipc_core::peer::{PeerId, Role, RoleState};
+use ipc_core::sync::{AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences};
+use ipc_core::wait::{Bell, Cancel, Fences, Interrupted, Wait, WaitStrategy};
+use ipc_core::{Error, Object, Region};
+
+use crate::error::{RingError, Side};
+
+// Control lines; docs/FORMAT.md draws them. Words that different processes write while data moves are a pair of lines apart.
+/// Written when the ring is made: see `ring.rs`.
+pub(super) const GEOMETRY: usize = 0;
+/// Role, status and fences of the producer: written when it comes and goes.
+const PRODUCER_SIDE: usize = LINE_PAIR;
+const CONSUMER_SIDE: usize = 2 * LINE_PAIR;
+/// The consumer sleeps here, the producer rings. Not written while nobody sleeps.
+const CONSUMER_BELL: usize = 3 * LINE_PAIR;
+const PRODUCER_BELL: usize = 4 * LINE_PAIR;
+/// The producer's own line: how far it is, and its counters. Read by others only when it is gone, or to watch.
+const PRODUCER_LINE: usize = 5 * LINE_PAIR;
+/// The consumer's progress: read by the producer when the ring looks full.
+const CONSUMER_LINE: usize = 6 * LINE_PAIR;
+const CONSUMER_COUNTERS: usize = 7 * LINE_PAIR;
+/// Where the data begins.
+pub(super) const DATA: usize = 8 * LINE_PAIR;
+const _: () = assert!(LINE_PAIR == 2 * CACHE_LINE);
+
+// Offsets in a side's line.
+const ROLE: usize = 0;
+const STATUS: usize = 8;
+const FENCES: usize = 16;
+
+// How a side left, beside its identity in the status word.
+const STATUS_SHIFT: u32 = 62;
+const CLOSED: u64 = 1;
+const GAVE_UP: u64 = 2;
+
+/// Counters of a ring, as of one look. Each is written by one side only; they are not of one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Position up to which the producer has published: messages, or bytes with framing for records. May be a few messages behind.
+    pub published: u64,
+    /// Position up to which the consumer has acknowledged, in the same unit.
+    pub acknowledged: u64,
+    /// How often the producer found the ring full.
+    pub times_full: u64,
+    /// How often the producer slept.
+    pub producer_sleeps: u64,
+    /// How often the consumer, waiting, found the ring empty at first.
+    pub times_empty: u64,
+    /// How often the consumer slept.
+    pub consumer_sleeps: u64,
+}
+
+/// The control lines of one ring.
+#[derive(Debug, Clone)]
+pub(super) struct Lines {
+    base: NonNull<u8>,
+    region: Region,
+}
+
+// SAFETY: a pointer into a region that the value holds, used for atomic accesses only: no thread owns it.
+unsafe impl Send for Lines {}
+// SAFETY: as above.
+unsafe impl Sync for Lines {}
+
+impl Lines {
+    /// The lines at the beginning of the region, if it is long enough.
+    pub(super) fn new(object: &Object) -> Result<Self, Error> {
+        let region = object.region.clone();
+        match NonNull::new(region.as_ptr()) {
+            Some(base) if region.len() >= DATA => Ok(Self { base, region }),
+            _ => Err(object.corrupted("the size of a ring", format!("at least {DATA}"), region.len())),
+        }
+    }
+
+    #[inline(always)]
+    fn u64<const OFFSET: usize>(&self) -> &AtomicU64 {
+        const { assert!(OFFSET + 8 <= DATA && OFFSET.is_multiple_of(8)) };
+        // SAFETY: inside the region (its length was checked in `new`), aligned as its beginning is a multiple of two lines,
+        // mapped while `region` lives, and used for atomic accesses only.
+        unsafe { self.base.add(OFFSET).cast::<AtomicU64>().as_ref() }
+    }
+
+    #[inline(always)]
+    fn u32<const OFFSET: usize>(&self) -> &AtomicU32 {
+        const { assert!(OFFSET + 4 <= DATA && OFFSET.is_multiple_of(4)) };
+        // SAFETY: as for `u64`.
+        unsafe { self.base.add(OFFSET).cast::<AtomicU32>().as_ref() }
+    }
+
+    pub(super) fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// How far the producer is, or was a moment ago: a position at which a publication ended.
+    #[inline(always)]
+    pub(super) fn tail_hint(&self) -> &AtomicU64 {
+        self.u64::<PRODUCER_LINE>()
+    }
+
+    /// How far the consumer has acknowledged.
+    #[inline(always)]
+    pub(super) fn head(&self) -> &AtomicU64 {
+        self.u64::<CONSUMER_LINE>()
+    }
+
+    fn role(&self, side: Side) -> Role<'_> {
+        match side {
+            Side::Producer => Role::new(self.u64::<{ PRODUCER_SIDE + ROLE }>(), "producer"),
+            Side::Consumer => Role::new(self.u64::<{ CONSUMER_SIDE + ROLE }>(), "consumer"),
+        }
+    }
+
+    fn status(&self, side: Side) -> &AtomicU64 {
+        match side {
+            Side::Producer => self.u64::<{ PRODUCER_SIDE + STATUS }>(),
+            Side::Consumer => self.u64::<{ CONSUMER_SIDE + STATUS }>(),
+        }
+    }
+
+    fn fences(&self, side: Side) -> &AtomicU64 {
+        match side {
+            Side::Producer => self.u64::<{ PRODUCER_SIDE + FENCES }>(),
+            Side::Consumer => self.u64::<{ CONSUMER_SIDE + FENCES }>(),
+        }
+    }
+
+    /// The bell that wakes `side`.
+    #[inline(always)]
+    fn bell(&self, side: Side) -> Bell<'_> {
+        Bell::new(match side {
+            Side::Producer => self.u32::<PRODUCER_BELL>(),
+            Side::Consumer => self.u32::<CONSUMER_BELL>(),
+        })
+    }
+
+    /// The counter of sleeps and the counter of finding the ring full or empty, of one side.
+    fn counters(&self, side: Side) -> (&AtomicU64, &AtomicU64) {
+        match side {
+            Side::Producer => (self.u64::<{ PRODUCER_LINE + 8 }>(), self.u64::<{ PRODUCER_LINE + 16 }>()),
+            Side::Consumer => (self.u64::<{ CONSUMER_COUNTERS + 8 }>(), self.u64::<{ CONSUMER_COUNTERS + 16 }>()),
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let counter = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        let (producer, consumer) = (self.counters(Side::Producer), self.counters(Side::Consumer));
+        Stats {
+            published: counter(self.tail_hint()),
+            acknowledged: counter(self.head()),
+            times_full: counter(producer.1),
+            producer_sleeps: counter(producer.0),
+            times_empty: counter(consumer.1),
+            consumer_sleeps: counter(consumer.0),
+        }
+    }
+}
+
+/// One side of a ring, held by this process.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    lines: Lines,
+    side: Side,
+    process: Process,
+    pub(super) strategy: WaitStrategy,
+    pub(super) cancel: Option<Cancel>,
+    left: bool,
+}
+
+/// How the other side is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Other {
+    /// Nobody has come yet, or somebody let go to make room for a successor.
+    Awaited,
+    /// Somebody holds the role; whether it lives is another question.
+    Held(PeerId),
+    Closed,
+    GaveUp,
+}
+
+impl Endpoint {
+    /// Claims one side of the ring for this process.
+    pub(super) fn claim(lines: Lines, side: Side) -> Result<Self, Error> {
+        let segment = lines.region().segment();
+        lines.role(side).claim(segment)?;
+        // Before anybody may rely on it. A process with several threads that has not registered is waited for in naps.
+        let registered = register_for_heavy_fences(false);
+        lines.fences(side).store(u64::from(registered), Ordering::Relaxed);
+        lines.status(side).store(0, Ordering::Relaxed);
+        let process = segment.process();
+        Ok(Self { lines, side, process, strategy: WaitStrategy::default(), cancel: None, left: false })
+    }
+
+    #[inline(always)]
+    pub(super) fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
+    /// Whether this is not a fork child with its parent's handle.
+    #[inline(always)]
+    pub(super) fn check_process(&self) -> Result<(), RingError> {
+        if self.process.is_current() { Ok(()) } else { Err(RingError::WrongProcess) }
+    }
+
+    fn other_side(&self) -> Side {
+        match self.side {
+            Side::Producer => Side::Consumer,
+            Side::Consumer => Side::Producer,
+        }
+    }
+
+    /// Wakes the other side, if it sleeps. Call it after what it waits for was stored.
+    #[inline(always)]
+    pub(super) fn wake_other(&self) {
+        // Orders that store before the look at the bell; the proof stands at `Bell`.
+        light_fence();
+        self.lines.bell(self.other_side()).ring();
+    }
+
+    /// What the control lines say of the other side. No system call.
+    pub(super) fn other(&self) -> Other {
+        let side = self.other_side();
+        // Acquire, in `state`: pairs with the release of the role, so that who sees it released sees the status before it, and all
+        // that was published before that.
+        let state = self.lines.role(side).state();
+        let status = self.lines.status(side).load(Ordering::Relaxed);
+        let said = |peer: PeerId| status & !(3 << STATUS_SHIFT) == peer.to_bits();
+        match state {
+            RoleState::Unclaimed => Other::Awaited,
+            RoleState::Held(peer) => Other::Held(peer),
+            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == CLOSED => Other::Closed,
+            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == GAVE_UP => Other::GaveUp,
+            RoleState::Released(_) => Other::Awaited,
+        }
+    }
+
+    /// Whether the other side can still come to do its part: asks the kernel whether its holder lives.
+    pub(super) fn check_other(&self) -> Result<(), RingError> {
+        let side = self.other_side();
+        match self.other() {
+            Other::Awaited => Ok(()),
+            Other::Closed => Err(RingError::Closed(side)),
+            Other::GaveUp => Err(RingError::PeerGaveUp(side)),
+            Other::Held(peer) => {
+                let segment = self.lines.region().segment();
+                if segment.is_alive(peer) {
+                    return Ok(());
+                }
+                // It may have let go between the look at the role and the question: then it left in order.
+                if self.lines.role(side).state() != RoleState::Held(peer) {
+                    return Ok(());
+                }
+                // Killed on its last steps, with all published and said.
+                let closed = self.lines.status(side).load(Ordering::Relaxed) == CLOSED << STATUS_SHIFT | peer.to_bits();
+                let died = RingError::PeerDied { side, peer: segment.describe_peer(peer) };
+                Err(if closed { RingError::Closed(side) } else { died })
+            }
+        }
+    }
+
+    /// Waits until `look` finds something. What was published before the other side went is found before its going is told.
+    pub(super) fn wait<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut look: impl FnMut() -> Result<Option<T>, RingError>,
+    ) -> Result<T, RingError> {
+        self.check_process()?;
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        let (sleeps, waits) = self.lines.counters(self.side);
+        count(waits);
+        let registered = self.lines.fences(self.other_side()).load(Ordering::Relaxed) != 0;
+        let wait = Wait {
+            bell: self.lines.bell(self.side),
+            strategy: self.strategy,
+            deadline,
+            cancel: self.cancel.as_ref(),
+            fences: if registered { Fences::Registered } else { Fences::Unregistered },
+        };
+        match wait.until(&mut look, || self.check_other(), || count(sleeps)) {
+            Ok(found) => Ok(found),
+            Err(Interrupted::TimedOut) => Err(RingError::TimedOut),
+            Err(Interrupted::Cancelled) => Err(RingError::Cancelled),
+            // Gone, and that is final for what it published: look once more, then tell.
+            Err(Interrupted::Failed(gone)) => look()?.ok_or(gone),
+        }
+    }
+
+    /// Whether this process still has the role: it has not left, and is not a fork child with its parent's handle.
+    pub(super) fn is_held(&self) -> bool {
+        !self.left && self.process.is_current()
+    }
+
+    /// Says how this side leaves, lets go of the role, and wakes the other side.
+    fn leave(&mut self, status: u64) {
+        if !self.is_held() {
+            return;
+        }
+        self.left = true;
+        let segment = self.lines.region().segment();
+        if status != 0 {
+            let me = segment.peer_id().to_bits();
+            self.lines.status(self.side).store(status << STATUS_SHIFT | me, Ordering::Relaxed);
+        }
+        // Releases all that was published, and the status.
+        self.lines.role(self.side).release(segment);
+        self.wake_other();
+    }
+
+    /// Leaves for good; in a panic without saying that all went well.
+    pub(super) fn close(&mut self) {
+        self.leave(if std::thread::panicking() { GAVE_UP } else { CLOSED });
+    }
+
+    /// Leaves without having done its part.
+    pub(super) fn give_up(&mut self) {
+        self.leave(GAVE_UP);
+    }
+
+    /// Leaves to a successor.
+    pub(super) fn hand_over(&mut self) {
+        self.leave(0);
+    }
+}
+
+/// Adds one to a counter that only this process writes.
+fn count(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}

@@ -1,0 +1,29 @@
+//! The one-to-one ring: one producer, one consumer, each in a process of its own or both in one.
+//!
+//! Two layouts over one core of roles, bells and progress: [`Ring`] for values of one type, [`RecordRing`] for records of any
+//! length.
+//!
+//! * **One line for a message.** What says that a message is there stands in the same cache line as the message, so a message that fits
+//!   in a line costs one line transfer. The consumer's progress is published in batches, and the producer reads it only when the
+//!   ring looks full.
+//! * **Waiting costs the other side nothing.** A push or pop makes no system call unless somebody sleeps on the other side.
+//! * **Death.** A producer killed in the middle of a push leaves nothing of that push; its successor goes on at the right place. A
+//!   consumer's successor goes on from the last message that was acknowledged: messages are delivered at least once, and again only after a
+//!   consumer died or gave up. Acknowledged is what a consumer had popped when it called again to pop, in batches of up to a quarter of the ring; or what it
+//!   [acknowledged](Consumer::acknowledge) explicitly.
+
+mod bytes;
+mod consumer;
+mod cursor;
+mod endpoint;
+mod producer;
+mod record_consumer;
+mod record_producer;
+mod ring;
+
+pub use consumer::Consumer;
+pub use endpoint::Stats;
+pub use producer::Producer;
+pub use record_consumer::{RecordConsumer, View};
+pub use record_producer::{Grant, RecordProducer};
+pub use ring::{RecordRing, Ring};

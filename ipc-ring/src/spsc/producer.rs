@@ -1,0 +1,263 @@
+//! The producer of values of one type.
+
+use std::time::Instant;
+
+use ipc_core::sync::Ordering;
+use ipc_core::wait::{Cancel, WaitStrategy};
+use ipc_core::{Error, Payload, Segment};
+
+use super::cursor::Cursor;
+use super::endpoint::{Endpoint, Other};
+use super::ring::Ring;
+use crate::error::{PushError, RingError, Side};
+
+/// At most this many items are published together, so that the consumer can begin while the rest of a long slice is
+/// written.
+const SPAN: usize = 512;
+
+/// The producer's side of a [`Ring`]: one in all processes at a time.
+///
+/// `Send`, but not `Sync`. Dropping it closes the ring, except in a panic, which the consumer is told of as such.
+///
+/// A push costs the stores of the value and of one control word in the same cache line, and a look at the consumer's bell; it is wait-free
+/// while there is room. If the process dies in the middle of a push, nothing of it was published.
+#[derive(Debug)]
+pub struct Producer<T: Payload> {
+    endpoint: Endpoint,
+    cursor: Cursor<T>,
+    /// Before this position there is room. ≥ `cursor.position`, as far as the consumer's progress was seen.
+    limit: u64,
+}
+
+impl<T: Payload> Producer<T> {
+    /// Makes a ring that holds at least `capacity` values, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ring::create`].
+    pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+        Ring::create(segment, name, capacity)?.producer()
+    }
+
+    /// Finds the ring of that name, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ring::open`] and [`Ring::producer`].
+    pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
+        Ring::open(segment, name)?.producer()
+    }
+
+    /// Finds the ring of that name or makes it, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ring::open_or_create`] and [`Ring::producer`].
+    pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+        Ring::open_or_create(segment, name, capacity)?.producer()
+    }
+
+    pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>) -> Self {
+        let limit = cursor.position;
+        Self { endpoint, cursor, limit }
+    }
+
+    /// How to wait: a short spin, then sleep, unless said otherwise.
+    pub fn set_strategy(&mut self, strategy: WaitStrategy) {
+        self.endpoint.strategy = strategy;
+    }
+
+    /// What ends waits early.
+    pub fn set_cancel(&mut self, cancel: Cancel) {
+        self.endpoint.cancel = Some(cancel);
+    }
+
+    /// Whether a consumer has come and not left: it may be dead, which only waiting finds out.
+    pub fn has_consumer(&self) -> bool {
+        matches!(self.endpoint.other(), Other::Held(_))
+    }
+
+    /// Looks at the consumer's progress, as the ring looks full by what was last seen of it.
+    #[cold]
+    fn refresh(&mut self) -> Result<(), RingError> {
+        if look_for_room(&self.endpoint, &self.cursor, &mut self.limit)? { Ok(()) } else { Err(self.full()) }
+    }
+
+    fn full(&self) -> RingError {
+        match self.endpoint.other() {
+            Other::Closed => RingError::Closed(Side::Consumer),
+            Other::GaveUp => RingError::PeerGaveUp(Side::Consumer),
+            Other::Awaited | Other::Held(_) => RingError::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn room(&mut self) -> Result<(), RingError> {
+        self.endpoint.check_process()?;
+        if self.cursor.position == self.limit { self.refresh() } else { Ok(()) }
+    }
+
+    /// Pushes a value if there is room.
+    ///
+    /// # Errors
+    ///
+    /// The value comes back in a [`PushError`], with [`RingError::Full`]; or [`RingError::Closed`], [`RingError::PeerGaveUp`],
+    /// [`RingError::WrongProcess`], [`RingError::Corrupted`].
+    #[inline(always)]
+    pub fn try_push(&mut self, value: T) -> Result<(), PushError<T>> {
+        if let Err(reason) = self.room() {
+            return Err(PushError { value, reason });
+        }
+        self.cursor.write(&value);
+        let published = self.cursor.position.wrapping_add(1);
+        // Release: who sees the position sees the item. Pairs with the consumer's Acquire load of the same word.
+        self.cursor.control().store(published, Ordering::Release);
+        if self.cursor.step() {
+            self.leave_hint();
+        }
+        self.endpoint.wake_other();
+        Ok(())
+    }
+
+    /// Leaves word of how far we are, for a successor. Every publication since began at or after it.
+    #[inline(always)]
+    fn leave_hint(&self) {
+        // Release: a consumer that claims its side goes by it, and has to see all that was published before it.
+        self.endpoint.lines().tail_hint().store(self.cursor.position, Ordering::Release);
+    }
+
+    /// Pushes a value, waiting for room as long as a living consumer may make some, or none has come yet.
+    ///
+    /// # Errors
+    ///
+    /// The value comes back in a [`PushError`], with [`RingError::Closed`] or [`RingError::PeerGaveUp`] if the consumer left;
+    /// [`RingError::PeerDied`] if the ring is full and it is dead; [`RingError::Cancelled`], [`RingError::WrongProcess`],
+    /// [`RingError::Corrupted`].
+    #[inline]
+    pub fn push(&mut self, value: T) -> Result<(), PushError<T>> {
+        match self.try_push(value) {
+            Err(PushError { value, reason: RingError::Full }) => self.push_waiting(value, None),
+            done => done,
+        }
+    }
+
+    /// As [`push`](Self::push), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push), and [`RingError::TimedOut`].
+    pub fn push_deadline(&mut self, value: T, deadline: Instant) -> Result<(), PushError<T>> {
+        self.push_waiting(value, Some(deadline))
+    }
+
+    fn push_waiting(&mut self, value: T, deadline: Option<Instant>) -> Result<(), PushError<T>> {
+        match self.wait_for_room(deadline) {
+            Ok(()) => self.try_push(value),
+            Err(reason) => Err(PushError { value, reason }),
+        }
+    }
+
+    fn wait_for_room(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
+        let Self { endpoint, cursor, limit } = self;
+        endpoint.wait(deadline, || Ok(look_for_room(endpoint, cursor, limit)?.then_some(())))
+    }
+
+    /// Pushes as many of the values as there is room for, and returns how many that was. Costs less for each than one by one.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_push`](Self::try_push), if not even one was pushed; nothing was, then.
+    pub fn try_push_slice(&mut self, values: &[T]) -> Result<usize, RingError> {
+        let mut pushed = 0;
+        while pushed < values.len() {
+            match self.room() {
+                Ok(()) => {}
+                Err(_) if pushed > 0 => break,
+                Err(reason) => return Err(reason),
+            }
+            let room = self.limit.wrapping_sub(self.cursor.position);
+            let span = (values.len() - pushed).min(SPAN).min(usize::try_from(room).unwrap_or(usize::MAX));
+            self.cursor.publish_slice(&values[pushed..pushed + span]);
+            self.leave_hint();
+            pushed += span;
+        }
+        if pushed > 0 {
+            self.endpoint.wake_other();
+        }
+        Ok(pushed)
+    }
+
+    /// Pushes all the values, waiting for room as [`push`](Self::push) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push); the error's value is how many were pushed.
+    pub fn push_slice(&mut self, values: &[T]) -> Result<(), PushError<usize>> {
+        self.push_slice_waiting(values, None)
+    }
+
+    /// As [`push_slice`](Self::push_slice), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`push_slice`](Self::push_slice), and [`RingError::TimedOut`].
+    pub fn push_slice_deadline(&mut self, values: &[T], deadline: Instant) -> Result<(), PushError<usize>> {
+        self.push_slice_waiting(values, Some(deadline))
+    }
+
+    fn push_slice_waiting(&mut self, values: &[T], deadline: Option<Instant>) -> Result<(), PushError<usize>> {
+        let mut pushed = 0;
+        while pushed < values.len() {
+            let step = match self.try_push_slice(&values[pushed..]) {
+                Err(RingError::Full) => self.wait_for_room(deadline).map(|()| 0),
+                step => step,
+            };
+            pushed += step.map_err(|reason| PushError { value: pushed, reason })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the consumer has acknowledged everything that was pushed, or the deadline passes.
+    ///
+    /// # Errors
+    ///
+    /// As [`push_deadline`](Self::push_deadline): [`RingError::Closed`] if the consumer left before, [`RingError::PeerDied`] if it died.
+    pub fn drain_deadline(&mut self, deadline: Instant) -> Result<(), RingError> {
+        drain(&self.endpoint, self.cursor.position, deadline)
+    }
+
+    /// Says that no more will come: the consumer pops what is there, then gets the end. The same as dropping the producer.
+    pub fn close(self) {}
+
+    /// Lets go of this side without closing: the consumer waits for another producer.
+    pub fn hand_over(mut self) {
+        self.leave_hint();
+        self.endpoint.hand_over();
+    }
+}
+
+/// Looks at the consumer's progress, and notes up to where there is room; whether there is any.
+fn look_for_room<T: Payload>(endpoint: &Endpoint, cursor: &Cursor<T>, limit: &mut u64) -> Result<bool, RingError> {
+    // Pairs with the consumer's Release: its reads of those slots happened before we write them.
+    let seen = cursor.limit(endpoint.lines().head().load(Ordering::Acquire));
+    let room = seen.wrapping_sub(cursor.position);
+    if room > cursor.items() {
+        return Err(RingError::Corrupted { what: "the room that the head leaves", found: room, limit: cursor.items() });
+    }
+    *limit = seen;
+    Ok(room > 0)
+}
+
+/// Waits until everything before `tail` is acknowledged.
+pub(super) fn drain(endpoint: &Endpoint, tail: u64, deadline: Instant) -> Result<(), RingError> {
+    endpoint.wait(Some(deadline), || Ok((endpoint.lines().head().load(Ordering::Acquire) == tail).then_some(())))
+}
+
+impl<T: Payload> Drop for Producer<T> {
+    fn drop(&mut self) {
+        if self.endpoint.is_held() {
+            self.leave_hint();
+            self.endpoint.close();
+        }
+    }
+}

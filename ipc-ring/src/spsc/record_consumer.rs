@@ -1,0 +1,337 @@
+//! The consumer of records of any length.
+
+use std::time::Instant;
+
+use ipc_core::sync::Ordering;
+use ipc_core::wait::{Cancel, WaitStrategy};
+use ipc_core::{Error, Segment};
+
+use super::bytes::{Bytes, Found};
+use super::consumer::end_is_none;
+use super::endpoint::{Endpoint, Other};
+use super::ring::RecordRing;
+use crate::error::{RingError, Side};
+
+/// The consumer's side of a [`RecordRing`]: one in all processes at a time.
+///
+/// `Send`, but not `Sync`. Dropping it acknowledges all that was released and closes this side; in a panic nothing more is acknowledged.
+///
+/// [`pop`](Self::pop) copies a record out; [`peek`](Self::peek) lends a view of it in place. Wait-free while there is something. If the process dies,
+/// its successor gets again what was not acknowledged.
+#[derive(Debug)]
+pub struct RecordConsumer {
+    endpoint: Endpoint,
+    bytes: Bytes,
+    /// Where the next control word is.
+    position: u64,
+    /// `position` in the ring.
+    offset: u64,
+    /// What the producer, and a successor, know to be done with. ≤ `position`.
+    acknowledged: u64,
+    /// How far the two may be apart.
+    batch: u64,
+}
+
+impl RecordConsumer {
+    /// Makes a ring of `capacity` bytes, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RecordRing::create`].
+    pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+        RecordRing::create(segment, name, capacity)?.consumer()
+    }
+
+    /// Finds the ring of that name, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RecordRing::open`] and [`RecordRing::consumer`].
+    pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
+        RecordRing::open(segment, name)?.consumer()
+    }
+
+    /// Finds the ring of that name or makes it, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RecordRing::open_or_create`] and [`RecordRing::consumer`].
+    pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+        RecordRing::open_or_create(segment, name, capacity)?.consumer()
+    }
+
+    /// Goes on at `position`: what lies before it is acknowledged.
+    pub(super) fn new(endpoint: Endpoint, bytes: Bytes, position: u64, batch: u64) -> Self {
+        let offset = bytes.offset(position);
+        Self { endpoint, bytes, position, offset, acknowledged: position, batch }
+    }
+
+    /// How to wait: a short spin, then sleep, unless said otherwise.
+    pub fn set_strategy(&mut self, strategy: WaitStrategy) {
+        self.endpoint.strategy = strategy;
+    }
+
+    /// What ends waits early.
+    pub fn set_cancel(&mut self, cancel: Cancel) {
+        self.endpoint.cancel = Some(cancel);
+    }
+
+    /// Whether a producer has come and not left: it may be dead, which only waiting finds out.
+    pub fn has_producer(&self) -> bool {
+        matches!(self.endpoint.other(), Other::Held(_))
+    }
+
+    /// Finds the next record; acknowledges in batches what was taken by earlier calls.
+    #[inline(always)]
+    fn find(&mut self) -> Result<Found, RingError> {
+        self.endpoint.check_process()?;
+        if self.position.wrapping_sub(self.acknowledged) >= self.batch {
+            self.acknowledge();
+        }
+        match self.bytes.look(self.position, self.offset)? {
+            Some(found) => Ok(found),
+            None => self.empty(),
+        }
+    }
+
+    /// Empty for now, or for good.
+    #[inline]
+    fn empty(&mut self) -> Result<Found, RingError> {
+        // Nothing to do: a good moment to let the producer know.
+        if self.acknowledged != self.position {
+            self.acknowledge();
+        }
+        let gone = match self.endpoint.other() {
+            Other::Closed => RingError::Closed(Side::Producer),
+            Other::GaveUp => RingError::PeerGaveUp(Side::Producer),
+            Other::Awaited | Other::Held(_) => return Err(RingError::Empty),
+        };
+        // What was committed before it left is visible now that its leaving is: look once more.
+        self.bytes.look(self.position, self.offset)?.ok_or(gone)
+    }
+
+    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Found, RingError> {
+        match self.find() {
+            Err(RingError::Empty) => {
+                let Self { endpoint, bytes, position, offset, .. } = self;
+                endpoint.wait(deadline, || bytes.look(*position, *offset))
+            }
+            done => done,
+        }
+    }
+
+    #[inline(always)]
+    fn offset_of(&self, position: u64) -> u64 {
+        // A record and the padding before it are at most a lap together: `Bytes::find` has checked it.
+        let offset = self.offset + position.wrapping_sub(self.position);
+        if offset >= self.bytes.ring { offset - self.bytes.ring } else { offset }
+    }
+
+    /// Done with a record.
+    #[inline(always)]
+    fn step_over(&mut self, found: Found) {
+        self.offset = self.offset_of(found.end);
+        self.position = found.end;
+    }
+
+    /// Lends a view of the next record in place, if there is one. [`View::release`] goes on to the next; dropping the view does not.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Empty`]; [`RingError::Closed`] if the producer has closed and all is taken; [`RingError::PeerGaveUp`],
+    /// [`RingError::WrongProcess`], [`RingError::Corrupted`].
+    #[inline]
+    pub fn try_peek(&mut self) -> Result<View<'_>, RingError> {
+        let found = self.find()?;
+        Ok(View { consumer: self, found })
+    }
+
+    /// As [`try_peek`](Self::try_peek), waiting for a record as long as a living producer may push one, or none has come yet. `None`: the
+    /// producer has closed and all is taken.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::PeerDied`] if the producer is dead, [`RingError::PeerGaveUp`] if it left in a panic, in both cases after all that it had
+    /// committed; [`RingError::Cancelled`], [`RingError::WrongProcess`], [`RingError::Corrupted`].
+    pub fn peek(&mut self) -> Result<Option<View<'_>>, RingError> {
+        self.peek_waiting(None)
+    }
+
+    /// As [`peek`](Self::peek), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
+    pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<View<'_>>, RingError> {
+        self.peek_waiting(Some(deadline))
+    }
+
+    fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<View<'_>>, RingError> {
+        let found = self.find_waiting(deadline);
+        Ok(end_is_none(found)?.map(|found| View { consumer: self, found }))
+    }
+
+    /// Pops a record if there is one: `record` then holds exactly its bytes. Returns its length.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_peek`](Self::try_peek); `record` is empty, then.
+    pub fn try_pop(&mut self, record: &mut Vec<u8>) -> Result<usize, RingError> {
+        record.clear();
+        let found = self.find()?;
+        Ok(self.pop_found(found, record))
+    }
+
+    /// Pops a record, waiting for one as [`peek`](Self::peek) does: `record` then holds exactly its bytes. Returns its length, or
+    /// `None` if the producer has closed and all is taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek); `record` is empty, then.
+    pub fn pop(&mut self, record: &mut Vec<u8>) -> Result<Option<usize>, RingError> {
+        self.pop_waiting(record, None)
+    }
+
+    /// As [`pop`](Self::pop), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
+    pub fn pop_deadline(&mut self, record: &mut Vec<u8>, deadline: Instant) -> Result<Option<usize>, RingError> {
+        self.pop_waiting(record, Some(deadline))
+    }
+
+    fn pop_waiting(&mut self, record: &mut Vec<u8>, deadline: Option<Instant>) -> Result<Option<usize>, RingError> {
+        record.clear();
+        let found = self.find_waiting(deadline);
+        Ok(end_is_none(found)?.map(|found| self.pop_found(found, record)))
+    }
+
+    fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> usize {
+        self.bytes.append_to(self.offset_of(found.start), found.len, record);
+        self.step_over(found);
+        found.len
+    }
+
+    /// Pops the records that are there, at most `most` of them, and gives each to `each` as a view in place: in bulk, without a copy.
+    /// Returns how many that was.
+    ///
+    /// If `each` panics, the record that it was given was not taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_peek`](Self::try_peek), if there was not even one.
+    pub fn try_pop_slice(&mut self, most: usize, mut each: impl FnMut(&[u8])) -> Result<usize, RingError> {
+        let mut popped = 0;
+        while popped < most {
+            let found =
+                match if popped == 0 { self.find().map(Some) } else { self.bytes.look(self.position, self.offset) } {
+                    Ok(Some(found)) => found,
+                    Err(error) if popped == 0 => return Err(error),
+                    // Damage behind good records is told by the next call.
+                    Ok(None) | Err(_) => break,
+                };
+            let view = View { consumer: self, found };
+            each(&view);
+            view.release();
+            popped += 1;
+        }
+        Ok(popped)
+    }
+
+    /// As [`try_pop_slice`](Self::try_pop_slice), waiting for the first record as [`peek`](Self::peek) does; 0 if the producer has closed and
+    /// all is taken, or `most` is 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek).
+    pub fn pop_slice(&mut self, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
+        let waited = self.find_waiting(None);
+        match end_is_none(waited)? {
+            Some(_) => self.try_pop_slice(most, each),
+            None => Ok(0),
+        }
+    }
+
+    /// Tells the producer, and a successor, that everything taken so far is done with.
+    ///
+    /// Without it that is told in batches, by later calls. Costs a store to this side's line.
+    #[inline]
+    pub fn acknowledge(&mut self) {
+        if self.endpoint.check_process().is_err() {
+            return;
+        }
+        self.acknowledged = self.position;
+        // Release: our reads happened before the producer, which loads this with Acquire, writes there again.
+        self.endpoint.lines().head().store(self.acknowledged, Ordering::Release);
+        self.endpoint.wake_other();
+    }
+
+    /// Says that nobody will pop here any more: the producer is told when it finds the ring full. The same as dropping the consumer.
+    pub fn close(self) {}
+
+    /// Acknowledges all that was taken, and lets go of this side without closing: the producer goes on until the ring is full, then waits for
+    /// another consumer.
+    pub fn hand_over(mut self) {
+        self.acknowledge();
+        self.endpoint.hand_over();
+    }
+}
+
+/// A record in place, lent by [`RecordConsumer::peek`]. Dereferences to its bytes.
+///
+/// The bytes do not change while the view lives as long as every attached peer follows the protocol, as with any memory
+/// map of a file: see docs/TRUST.md; [`RecordConsumer::pop`] holds against any peer.
+#[derive(Debug)]
+pub struct View<'a> {
+    consumer: &'a mut RecordConsumer,
+    found: Found,
+}
+
+impl View<'_> {
+    /// Done with the record: the next call gives the next one.
+    pub fn release(self) {
+        self.consumer.step_over(self.found);
+    }
+
+    /// Copies the record out, as [`RecordConsumer::pop`] would have.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::TooLarge`] if the slice is shorter than the record: nothing is copied, and the record is not taken.
+    pub fn copy_to(&self, target: &mut [u8]) -> Result<usize, RingError> {
+        let Some(target) = target.get_mut(..self.found.len) else {
+            return Err(RingError::TooLarge { len: self.found.len, max: target.len() });
+        };
+        self.consumer.bytes.read(self.consumer.offset_of(self.found.start), target);
+        Ok(self.found.len)
+    }
+}
+
+#[expect(unsafe_code, reason = "the one place where a record is lent")]
+mod in_place {
+    use super::View;
+    use std::ops::Deref;
+
+    impl Deref for View<'_> {
+        type Target = [u8];
+
+        fn deref(&self) -> &[u8] {
+            let offset = self.consumer.offset_of(self.found.start);
+            // SAFETY: `Bytes::find` checked that the record lies in the ring; it is committed and not acknowledged while this view borrows the consumer, so
+            // a producer that follows the protocol does not write there.
+            unsafe { self.consumer.bytes.view(offset, self.found.len) }
+        }
+    }
+}
+
+impl Drop for RecordConsumer {
+    fn drop(&mut self) {
+        if self.endpoint.is_held() {
+            if !std::thread::panicking() {
+                self.acknowledge();
+            }
+            self.endpoint.close();
+        }
+    }
+}

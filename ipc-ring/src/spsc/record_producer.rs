@@ -1,0 +1,537 @@
+//! The producer of records of any length.
+
+use std::time::Instant;
+
+use ipc_core::sync::{CACHE_LINE, Ordering};
+use ipc_core::wait::{Cancel, WaitStrategy};
+use ipc_core::{Error, Segment};
+
+use super::bytes::Bytes;
+use super::endpoint::{Endpoint, Lines, Other};
+use super::producer::drain;
+use super::ring::RecordRing;
+use crate::error::{PushError, RingError, Side};
+use crate::record::{self, CONTROL, Place};
+
+const LINE: u64 = CACHE_LINE as u64;
+
+/// The producer's side of a [`RecordRing`]: one in all processes at a time.
+///
+/// `Send`, but not `Sync`. Dropping it closes the ring, except in a panic, which the consumer is told of as such.
+///
+/// A push copies the record into the ring and stores one control word; [`claim`](Self::claim) lends the room instead, to be written in
+/// place. Wait-free while there is room. If the process dies before the commit, nothing of the record was published.
+#[derive(Debug)]
+pub struct RecordProducer {
+    endpoint: Endpoint,
+    bytes: Bytes,
+    /// Where the next control word goes. That word is zero, and so are those behind it in the same line.
+    position: u64,
+    /// `position` in the ring.
+    offset: u64,
+    /// A record may end here at most, so that the line of the control word behind it is free as well.
+    limit: u64,
+    /// The first word of every line that begins behind `position` and not behind this is zero.
+    clean_to: u64,
+    /// A word that is held back until all records of a slice stand: where, and what.
+    held_back: Option<(u64, u64)>,
+    holding_back: bool,
+}
+
+impl RecordProducer {
+    /// Makes a ring of `capacity` bytes, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RecordRing::create`].
+    pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+        RecordRing::create(segment, name, capacity)?.producer()
+    }
+
+    /// Finds the ring of that name, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RecordRing::open`] and [`RecordRing::producer`].
+    pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
+        RecordRing::open(segment, name)?.producer()
+    }
+
+    /// Finds the ring of that name or makes it, and claims this side of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RecordRing::open_or_create`] and [`RecordRing::producer`].
+    pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+        RecordRing::open_or_create(segment, name, capacity)?.producer()
+    }
+
+    /// Goes on at `position`, where the committed part ends.
+    pub(super) fn new(endpoint: Endpoint, bytes: Bytes, position: u64) -> Self {
+        let offset = bytes.offset(position);
+        // The last producer may have written payload behind the tail.
+        bytes.clear(offset + CONTROL as u64, (offset / LINE + 1) * LINE);
+        let (limit, clean_to) = (position, position / LINE * LINE);
+        Self { endpoint, bytes, position, offset, limit, clean_to, held_back: None, holding_back: false }
+    }
+
+    /// How to wait: a short spin, then sleep, unless said otherwise.
+    pub fn set_strategy(&mut self, strategy: WaitStrategy) {
+        self.endpoint.strategy = strategy;
+    }
+
+    /// What ends waits early.
+    pub fn set_cancel(&mut self, cancel: Cancel) {
+        self.endpoint.cancel = Some(cancel);
+    }
+
+    /// Whether a consumer has come and not left: it may be dead, which only waiting finds out.
+    pub fn has_consumer(&self) -> bool {
+        matches!(self.endpoint.other(), Other::Held(_))
+    }
+
+    /// The longest record that the ring takes.
+    pub fn max_record(&self) -> usize {
+        self.bytes.max_record
+    }
+
+    /// Finds the place for a record of `len` bytes, if there is room.
+    #[inline(always)]
+    fn find_room(&mut self, len: usize) -> Result<Place, RingError> {
+        self.endpoint.check_process()?;
+        if len > self.bytes.max_record {
+            return Err(RingError::TooLarge { len, max: self.bytes.max_record });
+        }
+        let place = record::place(self.position, self.offset, len, self.bytes.ring);
+        if place.end <= self.limit || self.refresh(place.end)? {
+            return Ok(place);
+        }
+        Err(match self.endpoint.other() {
+            Other::Closed => RingError::Closed(Side::Consumer),
+            Other::GaveUp => RingError::PeerGaveUp(Side::Consumer),
+            Other::Awaited | Other::Held(_) => RingError::Full,
+        })
+    }
+
+    #[cold]
+    fn refresh(&mut self, end: u64) -> Result<bool, RingError> {
+        look_for_room(&self.endpoint, &self.bytes, self.position, end, &mut self.limit)
+    }
+
+    /// Claims room for a record of exactly `len` bytes, or of at most as many: [`Grant::commit_len`] decides. The grant is written in place,
+    /// and published by committing it; dropping it aborts it.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Full`]; [`RingError::TooLarge`]; [`RingError::Closed`], [`RingError::PeerGaveUp`], [`RingError::WrongProcess`],
+    /// [`RingError::Corrupted`].
+    pub fn try_claim(&mut self, len: usize) -> Result<Grant<'_>, RingError> {
+        let place = self.find_room(len)?;
+        Ok(Grant { producer: self, place, len, committed: false })
+    }
+
+    /// As [`try_claim`](Self::try_claim), waiting for room as long as a living consumer may make some, or none has come yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_claim`](Self::try_claim), [`RingError::PeerDied`] if the ring is full and the consumer dead, [`RingError::Cancelled`];
+    /// never [`RingError::Full`].
+    pub fn claim(&mut self, len: usize) -> Result<Grant<'_>, RingError> {
+        self.claim_waiting(len, None)
+    }
+
+    /// As [`claim`](Self::claim), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
+    pub fn claim_deadline(&mut self, len: usize, deadline: Instant) -> Result<Grant<'_>, RingError> {
+        self.claim_waiting(len, Some(deadline))
+    }
+
+    fn claim_waiting(&mut self, len: usize, deadline: Option<Instant>) -> Result<Grant<'_>, RingError> {
+        let place = match self.find_room(len) {
+            Err(RingError::Full) => self.wait_for_room(len, deadline)?,
+            found => found?,
+        };
+        Ok(Grant { producer: self, place, len, committed: false })
+    }
+
+    fn wait_for_room(&mut self, len: usize, deadline: Option<Instant>) -> Result<Place, RingError> {
+        let Self { endpoint, bytes, position, offset, limit, .. } = self;
+        let place = record::place(*position, *offset, len, bytes.ring);
+        endpoint.wait(deadline, || Ok(look_for_room(endpoint, bytes, *position, place.end, limit)?.then_some(place)))
+    }
+
+    /// Pushes a record if there is room.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_claim`](Self::try_claim).
+    #[inline]
+    pub fn try_push(&mut self, record: &[u8]) -> Result<(), RingError> {
+        let place = self.find_room(record.len())?;
+        self.write(place, record);
+        self.endpoint.wake_other();
+        Ok(())
+    }
+
+    /// Pushes a record, waiting for room as [`claim`](Self::claim) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim).
+    #[inline]
+    pub fn push(&mut self, record: &[u8]) -> Result<(), RingError> {
+        self.push_waiting(record, None)
+    }
+
+    /// As [`push`](Self::push), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push), and [`RingError::TimedOut`].
+    pub fn push_deadline(&mut self, record: &[u8], deadline: Instant) -> Result<(), RingError> {
+        self.push_waiting(record, Some(deadline))
+    }
+
+    #[inline]
+    fn push_waiting(&mut self, record: &[u8], deadline: Option<Instant>) -> Result<(), RingError> {
+        let place = match self.find_room(record.len()) {
+            Err(RingError::Full) => self.wait_for_room(record.len(), deadline)?,
+            found => found?,
+        };
+        self.write(place, record);
+        self.endpoint.wake_other();
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn write(&mut self, place: Place, record: &[u8]) {
+        let offset = self.offset_of(place.start);
+        self.bytes.write(offset, 0, record);
+        self.commit(place, record.len());
+    }
+
+    /// Pushes as many of the records as there is room for, all published together, and returns how many that was.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_push`](Self::try_push), if not even one was pushed; nothing was, then.
+    pub fn try_push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<usize, RingError> {
+        let mut pushed = 0;
+        let mut outcome = Ok(());
+        self.holding_back = true;
+        for record in records {
+            match self.find_room(record.as_ref().len()) {
+                Ok(place) => self.write(place, record.as_ref()),
+                Err(reason) => {
+                    outcome = Err(reason);
+                    break;
+                }
+            }
+            pushed += 1;
+        }
+        self.holding_back = false;
+        if let Some((offset, word)) = self.held_back.take() {
+            // Release: who sees this word sees all records that hang on it. Pairs with the consumer's Acquire.
+            self.bytes.control(offset).store(word, Ordering::Release);
+            self.leave_hint();
+            self.endpoint.wake_other();
+        }
+        if pushed == 0 { outcome.map(|()| 0) } else { Ok(pushed) }
+    }
+
+    /// Pushes all the records, waiting for room as [`push`](Self::push) does; those for which there is room together are published
+    /// together.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push); the error's value is how many were pushed.
+    pub fn push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), PushError<usize>> {
+        self.push_slice_waiting(records, None)
+    }
+
+    /// As [`push_slice`](Self::push_slice), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`push_slice`](Self::push_slice), and [`RingError::TimedOut`].
+    pub fn push_slice_deadline<R: AsRef<[u8]>>(
+        &mut self,
+        records: &[R],
+        deadline: Instant,
+    ) -> Result<(), PushError<usize>> {
+        self.push_slice_waiting(records, Some(deadline))
+    }
+
+    fn push_slice_waiting<R: AsRef<[u8]>>(
+        &mut self,
+        records: &[R],
+        deadline: Option<Instant>,
+    ) -> Result<(), PushError<usize>> {
+        let mut pushed = 0;
+        while pushed < records.len() {
+            let step = match self.try_push_slice(&records[pushed..]) {
+                Err(RingError::Full) => self.wait_for_room(records[pushed].as_ref().len(), deadline).map(|_| 0),
+                step => step,
+            };
+            pushed += step.map_err(|reason| PushError { value: pushed, reason })?;
+        }
+        Ok(())
+    }
+
+    /// Where a position not far behind our own lies in the ring.
+    #[inline(always)]
+    fn offset_of(&self, position: u64) -> u64 {
+        let offset = self.offset + position.wrapping_sub(self.position);
+        if offset >= self.bytes.ring { offset - self.bytes.ring } else { offset }
+    }
+
+    /// Makes a written record visible: the one store that commits.
+    ///
+    /// Before it, the word where the next record will begin is zeroed, so that old payload there is never taken for a control word. That is
+    /// usually done by then: the line behind is prepared after each commit, where it costs the consumer nothing.
+    #[inline(always)]
+    fn commit(&mut self, place: Place, len: usize) {
+        let Place { start, end } = place;
+        let (at, next) = (self.offset_of(start), self.offset_of(end));
+        let newly_opened = start.is_multiple_of(LINE);
+        if end.is_multiple_of(LINE) {
+            if end > self.clean_to {
+                self.bytes.clear(next, next + CONTROL as u64);
+            }
+        } else if newly_opened {
+            self.bytes.clear(next, (next / LINE + 1) * LINE);
+        }
+        let mut first = (self.offset, record::record_word(start, len));
+        if start != self.position {
+            // Behind padding: stands before the padding is committed, and is found through it.
+            self.bytes.control(at).store(first.1, Ordering::Relaxed);
+            first.1 = record::padding_word(self.position, start - self.position);
+        }
+        if !self.holding_back {
+            // Release: who sees this word sees the payload, and the zeros behind it. Pairs with the consumer's Acquire.
+            self.bytes.control(first.0).store(first.1, Ordering::Release);
+        } else if self.held_back.is_none() {
+            self.held_back = Some(first);
+        } else {
+            self.bytes.control(first.0).store(first.1, Ordering::Relaxed);
+        }
+        self.position = end;
+        self.offset = next;
+        self.prepare_next_line();
+    }
+
+    /// Zeroes the first word of the line behind the one in which the next record begins, if the consumer is done with it: also
+    /// asks for the line before it is needed.
+    #[inline(always)]
+    fn prepare_next_line(&mut self) {
+        let line = self.position / LINE * LINE;
+        let behind = line + LINE;
+        if behind > self.clean_to {
+            if !self.holding_back {
+                self.leave_hint();
+            }
+            if behind <= self.limit {
+                let offset = self.offset_of(behind);
+                self.bytes.clear(offset, offset + CONTROL as u64);
+                self.clean_to = behind;
+            } else {
+                // Nothing is known beyond the line in which we stand.
+                self.clean_to = line;
+            }
+        }
+    }
+
+    /// After payload was written that is not committed: nothing behind the control word at `position` is known to be zero.
+    fn forget_clean(&mut self, place: Place) {
+        let start = self.offset_of(place.start);
+        let line_end = (start / LINE + 1) * LINE;
+        if !place.start.is_multiple_of(LINE) {
+            // In the line in which we stand: keep it zero behind the next control word.
+            self.bytes.clear(start + CONTROL as u64, line_end);
+        }
+        self.clean_to = self.position / LINE * LINE;
+    }
+
+    /// Leaves word of how far we are, for a successor.
+    #[inline(always)]
+    fn leave_hint(&self) {
+        self.endpoint.lines().tail_hint().store(self.position, Ordering::Release);
+    }
+
+    /// Waits until the consumer has acknowledged everything that was pushed, or the deadline passes.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::TimedOut`]; [`RingError::Closed`] if the consumer left before, [`RingError::PeerDied`] if it died.
+    pub fn drain_deadline(&mut self, deadline: Instant) -> Result<(), RingError> {
+        drain(&self.endpoint, self.position, deadline)
+    }
+
+    /// Says that no more will come: the consumer pops what is there, then gets the end. The same as dropping the producer.
+    pub fn close(self) {}
+
+    /// Lets go of this side without closing: the consumer waits for another producer.
+    pub fn hand_over(mut self) {
+        self.leave_hint();
+        self.endpoint.hand_over();
+    }
+}
+
+/// Looks at the consumer's progress, and notes up to where a record may end; whether one may end at `end`.
+fn look_for_room(
+    endpoint: &Endpoint,
+    bytes: &Bytes,
+    position: u64,
+    end: u64,
+    limit: &mut u64,
+) -> Result<bool, RingError> {
+    // Pairs with the consumer's Release: its reads happened before we write there.
+    let head = endpoint.lines().head().load(Ordering::Acquire);
+    let used = position.wrapping_sub(head);
+    if used > bytes.ring {
+        return Err(RingError::Corrupted { what: "the distance from head to tail", found: used, limit: bytes.ring });
+    }
+    *limit = (head / LINE * LINE).wrapping_add(bytes.ring - LINE);
+    Ok(end <= *limit)
+}
+
+/// Follows committed records to the first word that is not: where a successor goes on.
+pub(super) fn find_tail(lines: &Lines, bytes: &Bytes) -> Result<u64, RingError> {
+    let head = read_head(lines)?;
+    let hint = lines.tail_hint().load(Ordering::Acquire);
+    let distance = |position: u64| {
+        let used = position.wrapping_sub(head);
+        let corrupted = RingError::Corrupted { what: "the distance from head to tail", found: used, limit: bytes.ring };
+        if used > bytes.ring { Err(corrupted) } else { Ok(position) }
+    };
+    // Both are where some record began; the later one saves steps.
+    let mut position = distance(if hint.is_multiple_of(CONTROL as u64) { head.max(hint) } else { head })?;
+    // Each step goes forward, and all of them together no further than one lap.
+    while let Some(found) = bytes.look(position, bytes.offset(position))? {
+        position = distance(found.end)?;
+    }
+    Ok(position)
+}
+
+/// How far the consumer has acknowledged, if it is a place where a record can begin.
+pub(super) fn read_head(lines: &Lines) -> Result<u64, RingError> {
+    // Pairs with the consumer's Release.
+    let head = lines.head().load(Ordering::Acquire);
+    if head > record::MAX_POSITION || !head.is_multiple_of(CONTROL as u64) {
+        return Err(RingError::Corrupted { what: "the head", found: head, limit: record::MAX_POSITION });
+    }
+    Ok(head)
+}
+
+/// Room for one record, to be written in place. Dropping it without a commit aborts it: nothing of it was ever visible.
+///
+/// It dereferences to the record's bytes, which hold whatever was there before. Writing through it is sound as long as every
+/// attached peer follows the protocol, as with any memory map of a file: see docs/TRUST.md; [`write_at`](Self::write_at) holds against any peer.
+#[derive(Debug)]
+pub struct Grant<'a> {
+    producer: &'a mut RecordProducer,
+    place: Place,
+    len: usize,
+    committed: bool,
+}
+
+impl Grant<'_> {
+    fn offset(&self) -> u64 {
+        self.producer.offset_of(self.place.start)
+    }
+
+    /// Copies bytes into the record, from byte `at` on.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::TooLarge`] if they reach beyond the claimed length; nothing is written, then.
+    pub fn write_at(&mut self, at: usize, bytes: &[u8]) -> Result<(), RingError> {
+        match at.checked_add(bytes.len()) {
+            Some(end) if end <= self.len => {
+                self.producer.bytes.write(self.offset(), at, bytes);
+                Ok(())
+            }
+            end => Err(RingError::TooLarge { len: end.unwrap_or(usize::MAX), max: self.len }),
+        }
+    }
+
+    /// Publishes the record, all of its claimed length.
+    pub fn commit(self) {
+        let len = self.len;
+        self.finish(len);
+    }
+
+    /// Publishes the first `len` bytes as the record.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::TooLarge`] if that is more than was claimed: the grant is aborted.
+    pub fn commit_len(self, len: usize) -> Result<(), RingError> {
+        if len > self.len {
+            return Err(RingError::TooLarge { len, max: self.len });
+        }
+        self.finish(len);
+        Ok(())
+    }
+
+    fn finish(mut self, len: usize) {
+        self.committed = true;
+        let mut place = self.place;
+        let producer = &mut *self.producer;
+        if len < self.len {
+            place.end = record::end(place.start, len);
+            // What was written behind the shorter record is not zero.
+            producer.clean_to = producer.position / LINE * LINE;
+            let next = producer.offset_of(place.end);
+            if !place.end.is_multiple_of(LINE) {
+                producer.bytes.clear(next, (next / LINE + 1) * LINE);
+            }
+        }
+        producer.commit(place, len);
+        producer.endpoint.wake_other();
+    }
+}
+
+impl Drop for Grant<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            let place = self.place;
+            self.producer.forget_clean(place);
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "the one place where room is lent")]
+mod in_place {
+    use super::Grant;
+    use std::ops::{Deref, DerefMut};
+
+    impl Deref for Grant<'_> {
+        type Target = [u8];
+
+        fn deref(&self) -> &[u8] {
+            // SAFETY: the place was computed for `len` bytes in the ring; it is not committed, so the protocol gives it to this producer
+            // alone, which this grant borrows exclusively.
+            unsafe { self.producer.bytes.view(self.offset(), self.len) }
+        }
+    }
+
+    impl DerefMut for Grant<'_> {
+        fn deref_mut(&mut self) -> &mut [u8] {
+            // SAFETY: as for `deref`, and `&mut self` makes this the only reference.
+            unsafe { self.producer.bytes.room(self.offset(), self.len) }
+        }
+    }
+}
+
+impl Drop for RecordProducer {
+    fn drop(&mut self) {
+        if self.endpoint.is_held() {
+            self.leave_hint();
+            self.endpoint.close();
+        }
+    }
+}
