@@ -26,7 +26,7 @@ use bytemuck::Pod;
 ///     const NAME: &'static str = "market.Tick";
 /// }
 /// ```
-pub trait Payload: Pod + Send {
+pub trait Payload: Pod + Send + Sync {
     /// The type's own stable name, the same in every program that shares it.
     const NAME: &'static str;
 

@@ -75,7 +75,7 @@ pub enum RingError {
 }
 
 /// A push that did not happen: why, and what was to be pushed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PushError<T> {
     /// What was not pushed.
     pub value: T,
@@ -89,11 +89,14 @@ impl<T> std::fmt::Display for PushError<T> {
     }
 }
 
-impl<T: std::fmt::Debug> std::error::Error for PushError<T> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.reason)
+// Whatever the value is: an error has to be printable, a payload need not.
+impl<T> std::fmt::Debug for PushError<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("PushError").field("reason", &self.reason).finish_non_exhaustive()
     }
 }
+
+impl<T> std::error::Error for PushError<T> {}
 
 impl<T> From<PushError<T>> for RingError {
     fn from(error: PushError<T>) -> Self {

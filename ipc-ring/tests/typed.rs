@@ -1,4 +1,5 @@
 //! The ring of typed values, in one process.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -73,6 +73,11 @@ impl<T: Payload> Consumer<T> {
         self.endpoint.cancel = Some(cancel);
     }
 
+    /// Values popped since the ring was made, counting once those that were popped again after a death.
+    pub fn position(&self) -> u64 {
+        self.cursor.position
+    }
+
     /// Whether a producer has come and not left: it may be dead, which only waiting finds out.
     pub fn has_producer(&self) -> bool {
         matches!(self.endpoint.other(), Other::Held(_))
@@ -260,6 +265,20 @@ impl<T: Payload> Consumer<T> {
         }
         let popped = self.wait_for_some(deadline).and_then(|()| self.try_pop_slice(values));
         Ok(end_is_none(popped)?.unwrap_or(0))
+    }
+
+    /// Leaves without having taken everything, and acknowledges nothing more: the producer is told [`RingError::PeerGaveUp`] when it finds the ring full.
+    pub fn give_up(mut self) {
+        self.endpoint.give_up();
+    }
+
+    /// Asks the kernel whether the producer lives, if one has come. What it had published can still be popped if not.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::PeerDied`], [`RingError::Closed`], [`RingError::PeerGaveUp`].
+    pub fn check_producer(&self) -> Result<(), RingError> {
+        self.endpoint.check_other()
     }
 
     /// Says that nobody will pop here any more: the producer is told when it finds the ring full. The same as dropping the consumer.

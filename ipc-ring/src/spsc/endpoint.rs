@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::time::Instant;
 
 use ipc_core::peer::process::Process;
-use ipc_core::peer::{PeerId, Role, RoleState};
+use ipc_core::peer::{PeerDescription, PeerId, Role, RoleState};
 use ipc_core::sync::{AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences};
 use ipc_core::wait::{Bell, Cancel, Fences, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Object, Region};
@@ -56,6 +56,22 @@ pub struct Stats {
     pub times_empty: u64,
     /// How often the consumer slept.
     pub consumer_sleeps: u64,
+}
+
+/// How one side of a ring is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SideState {
+    /// Nobody has come yet, or the last one handed over to a successor that has not come.
+    Awaited,
+    /// A living peer has it.
+    Held(PeerDescription),
+    /// Its last holder died with it.
+    Died(PeerDescription),
+    /// Its last holder closed.
+    Closed,
+    /// Its last holder left in a panic, or gave up.
+    GaveUp,
 }
 
 /// The control lines of one ring.
@@ -116,6 +132,50 @@ impl Lines {
             Side::Producer => Role::new(self.u64::<{ PRODUCER_SIDE + ROLE }>(), "producer"),
             Side::Consumer => Role::new(self.u64::<{ CONSUMER_SIDE + ROLE }>(), "consumer"),
         }
+    }
+
+    /// What the control lines say of a side. No system call.
+    fn other(&self, side: Side) -> Other {
+        // Acquire, in `state`: pairs with the release of the role, so that who sees it released sees the status before it, and all
+        // that was published before that.
+        let state = self.role(side).state();
+        let status = self.status(side).load(Ordering::Relaxed);
+        let said = |peer: PeerId| status & !(3 << STATUS_SHIFT) == peer.to_bits();
+        match state {
+            RoleState::Unclaimed => Other::Awaited,
+            RoleState::Held(peer) => Other::Held(peer),
+            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == CLOSED => Other::Closed,
+            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == GAVE_UP => Other::GaveUp,
+            RoleState::Released(_) => Other::Awaited,
+        }
+    }
+
+    /// How a side is; asks the kernel whether its holder lives.
+    pub(super) fn side(&self, side: Side) -> SideState {
+        let peer = match self.other(side) {
+            Other::Awaited => return SideState::Awaited,
+            Other::Closed => return SideState::Closed,
+            Other::GaveUp => return SideState::GaveUp,
+            Other::Held(peer) => peer,
+        };
+        let segment = self.region.segment();
+        if segment.is_alive(peer) {
+            return SideState::Held(segment.describe_peer(peer));
+        }
+        // It may have let go between the look at the role and the question: then it left in order.
+        match self.other(side) {
+            Other::Held(now) if now == peer => {}
+            Other::Closed => return SideState::Closed,
+            Other::GaveUp => return SideState::GaveUp,
+            Other::Awaited => return SideState::Awaited,
+            // Another one already: it lived a moment ago.
+            Other::Held(now) => return SideState::Held(segment.describe_peer(now)),
+        }
+        // Killed on its last steps, with all published and said.
+        if self.status(side).load(Ordering::Relaxed) == CLOSED << STATUS_SHIFT | peer.to_bits() {
+            return SideState::Closed;
+        }
+        SideState::Died(segment.describe_peer(peer))
     }
 
     fn status(&self, side: Side) -> &AtomicU64 {
@@ -226,42 +286,17 @@ impl Endpoint {
 
     /// What the control lines say of the other side. No system call.
     pub(super) fn other(&self) -> Other {
-        let side = self.other_side();
-        // Acquire, in `state`: pairs with the release of the role, so that who sees it released sees the status before it, and all
-        // that was published before that.
-        let state = self.lines.role(side).state();
-        let status = self.lines.status(side).load(Ordering::Relaxed);
-        let said = |peer: PeerId| status & !(3 << STATUS_SHIFT) == peer.to_bits();
-        match state {
-            RoleState::Unclaimed => Other::Awaited,
-            RoleState::Held(peer) => Other::Held(peer),
-            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == CLOSED => Other::Closed,
-            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == GAVE_UP => Other::GaveUp,
-            RoleState::Released(_) => Other::Awaited,
-        }
+        self.lines.other(self.other_side())
     }
 
     /// Whether the other side can still come to do its part: asks the kernel whether its holder lives.
     pub(super) fn check_other(&self) -> Result<(), RingError> {
         let side = self.other_side();
-        match self.other() {
-            Other::Awaited => Ok(()),
-            Other::Closed => Err(RingError::Closed(side)),
-            Other::GaveUp => Err(RingError::PeerGaveUp(side)),
-            Other::Held(peer) => {
-                let segment = self.lines.region().segment();
-                if segment.is_alive(peer) {
-                    return Ok(());
-                }
-                // It may have let go between the look at the role and the question: then it left in order.
-                if self.lines.role(side).state() != RoleState::Held(peer) {
-                    return Ok(());
-                }
-                // Killed on its last steps, with all published and said.
-                let closed = self.lines.status(side).load(Ordering::Relaxed) == CLOSED << STATUS_SHIFT | peer.to_bits();
-                let died = RingError::PeerDied { side, peer: segment.describe_peer(peer) };
-                Err(if closed { RingError::Closed(side) } else { died })
-            }
+        match self.lines.side(side) {
+            SideState::Awaited | SideState::Held(_) => Ok(()),
+            SideState::Closed => Err(RingError::Closed(side)),
+            SideState::GaveUp => Err(RingError::PeerGaveUp(side)),
+            SideState::Died(peer) => Err(RingError::PeerDied { side, peer }),
         }
     }
 

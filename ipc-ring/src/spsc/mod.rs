@@ -22,7 +22,7 @@ mod record_producer;
 mod ring;
 
 pub use consumer::Consumer;
-pub use endpoint::Stats;
+pub use endpoint::{SideState, Stats};
 pub use producer::Producer;
 pub use record_consumer::{RecordConsumer, View};
 pub use record_producer::{Grant, RecordProducer};

@@ -72,6 +72,11 @@ impl<T: Payload> Producer<T> {
         self.endpoint.cancel = Some(cancel);
     }
 
+    /// Values pushed since the ring was made, by all its producers: where a successor goes on.
+    pub fn position(&self) -> u64 {
+        self.cursor.position
+    }
+
     /// Whether a consumer has come and not left: it may be dead, which only waiting finds out.
     pub fn has_consumer(&self) -> bool {
         matches!(self.endpoint.other(), Other::Held(_))
@@ -228,6 +233,21 @@ impl<T: Payload> Producer<T> {
 
     /// Says that no more will come: the consumer pops what is there, then gets the end. The same as dropping the producer.
     pub fn close(self) {}
+
+    /// Leaves without having sent everything: the consumer gets what was pushed, then [`RingError::PeerGaveUp`].
+    pub fn give_up(mut self) {
+        self.leave_hint();
+        self.endpoint.give_up();
+    }
+
+    /// Asks the kernel whether the consumer lives, if one has come: for a producer that has nothing to push for a while.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::PeerDied`], [`RingError::Closed`], [`RingError::PeerGaveUp`].
+    pub fn check_consumer(&self) -> Result<(), RingError> {
+        self.endpoint.check_other()
+    }
 
     /// Lets go of this side without closing: the consumer waits for another producer.
     pub fn hand_over(mut self) {

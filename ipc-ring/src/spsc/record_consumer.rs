@@ -76,6 +76,11 @@ impl RecordConsumer {
         self.endpoint.cancel = Some(cancel);
     }
 
+    /// Bytes of the ring, framing included, taken since it was made.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Whether a producer has come and not left: it may be dead, which only waiting finds out.
     pub fn has_producer(&self) -> bool {
         matches!(self.endpoint.other(), Other::Held(_))
@@ -171,7 +176,8 @@ impl RecordConsumer {
         Ok(end_is_none(found)?.map(|found| View { consumer: self, found }))
     }
 
-    /// Pops a record if there is one: `record` then holds exactly its bytes. Returns its length.
+    /// Pops a record if there is one: `record` then holds exactly its bytes. Returns its length. Its room in the ring is free when it is
+    /// acknowledged: in a batch by a later call, or by [`acknowledge`](Self::acknowledge).
     ///
     /// # Errors
     ///
@@ -265,6 +271,20 @@ impl RecordConsumer {
         // Release: our reads happened before the producer, which loads this with Acquire, writes there again.
         self.endpoint.lines().head().store(self.acknowledged, Ordering::Release);
         self.endpoint.wake_other();
+    }
+
+    /// Leaves without having taken everything, and acknowledges nothing more: the producer is told [`RingError::PeerGaveUp`] when it finds the ring full.
+    pub fn give_up(mut self) {
+        self.endpoint.give_up();
+    }
+
+    /// Asks the kernel whether the producer lives, if one has come. What it had published can still be popped if not.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::PeerDied`], [`RingError::Closed`], [`RingError::PeerGaveUp`].
+    pub fn check_producer(&self) -> Result<(), RingError> {
+        self.endpoint.check_other()
     }
 
     /// Says that nobody will pop here any more: the producer is told when it finds the ring full. The same as dropping the consumer.

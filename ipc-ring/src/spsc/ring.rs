@@ -9,7 +9,7 @@ use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
 use super::bytes::Bytes;
 use super::consumer::Consumer;
 use super::cursor::{Cursor, Layout};
-use super::endpoint::{DATA, Endpoint, GEOMETRY, Lines, Stats};
+use super::endpoint::{DATA, Endpoint, GEOMETRY, Lines, SideState, Stats};
 use super::producer::Producer;
 use super::record_consumer::RecordConsumer;
 use super::record_producer::{RecordProducer, find_tail, read_head};
@@ -155,6 +155,11 @@ impl<T: Payload> Ring<T> {
         self.lines.stats()
     }
 
+    /// How a side is, and who has it. Asks the kernel whether it lives.
+    pub fn side(&self, side: Side) -> SideState {
+        self.lines.side(side)
+    }
+
     /// Claims the producer's side for this process: goes on where the last producer's last published message ended.
     ///
     /// # Errors
@@ -271,6 +276,11 @@ impl RecordRing {
     /// The ring's counters; positions are bytes. Disturbs nobody, beyond fetching their lines.
     pub fn stats(&self) -> Stats {
         self.lines.stats()
+    }
+
+    /// How a side is, and who has it. Asks the kernel whether it lives.
+    pub fn side(&self, side: Side) -> SideState {
+        self.lines.side(side)
     }
 
     /// Claims the producer's side for this process: goes on where the last producer's last committed record ended.

@@ -1,0 +1,313 @@
+//! The rings between real processes: killed, stopped, forked.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Named, eventually, role, start};
+use ipc_core::wait::WaitStrategy;
+use ipc_core::{Error, Segment};
+use ipc_ring::spsc::{Consumer, Producer, RecordConsumer, RecordProducer, RecordRing, Ring, SideState};
+use ipc_ring::{RingError, Side};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A record that says which one it is, all through.
+fn record(number: u64) -> Vec<u8> {
+    number.to_le_bytes().repeat(1 + (number % 40) as usize)
+}
+
+/// A record's number, if it is whole.
+fn number(record: &[u8]) -> u64 {
+    let number = u64::from_le_bytes(record[..8].try_into().unwrap());
+    assert_eq!(record, self::record(number), "torn");
+    number
+}
+
+/// What a child of these tests does: one side of a ring, at full speed, until it is killed or done.
+fn child(role: &str, name: &str) {
+    let segment = Segment::named(name).open().unwrap();
+    match role {
+        "push" => {
+            let mut producer = Producer::<u64>::open(&segment, "typed").unwrap();
+            (0..).for_each(|value| producer.push(value).unwrap());
+        }
+        // Goes on where the last one stopped: the position says where.
+        "push on" => {
+            let mut producer = Producer::<u64>::open(&segment, "typed").unwrap();
+            (producer.position()..).for_each(|value| producer.push(value).unwrap());
+        }
+        "push records" => {
+            let mut producer = RecordProducer::open(&segment, "records").unwrap();
+            (0..).for_each(|value| producer.push(&record(value)).unwrap());
+        }
+        "pop" => {
+            let mut consumer = Consumer::<u64>::open(&segment, "typed").unwrap();
+            while consumer.pop().unwrap().is_some() {}
+        }
+        "pop records" => {
+            let mut consumer = RecordConsumer::open(&segment, "records").unwrap();
+            while let Some(view) = consumer.peek().unwrap() {
+                number(&view);
+                view.release();
+            }
+        }
+        "push and close" => {
+            let mut producer = Producer::<u64>::open(&segment, "typed").unwrap();
+            producer.push_slice(&(0..100_000).collect::<Vec<_>>()).unwrap();
+        }
+        "sleep" => {
+            let mut consumer = Consumer::<u64>::open(&segment, "typed").unwrap();
+            consumer.set_strategy(WaitStrategy::sleep());
+            while consumer.pop().unwrap().is_some() {}
+        }
+        other => panic!("no role {other:?}"),
+    }
+}
+
+fn rings(what: &str) -> Named {
+    let named = Named::create(what, 1 << 20);
+    Ring::<u64>::create(&named.segment, "typed", 1000).unwrap();
+    RecordRing::create(&named.segment, "records", 20_000).unwrap();
+    named
+}
+
+#[test]
+fn a_stream_from_another_process_ends_with_its_close() {
+    if let Some((role, name)) = role() {
+        return child(&role, &name);
+    }
+    let named = rings("close");
+    let mut consumer = Consumer::<u64>::open(&named.segment, "typed").unwrap();
+    let child = start("a_stream_from_another_process_ends_with_its_close", "push and close", &named.name);
+    let mut expected = 0;
+    while let Some(value) = consumer.pop().unwrap() {
+        assert_eq!(value, expected);
+        expected += 1;
+    }
+    assert_eq!(expected, 100_000);
+    child.succeeds();
+}
+
+#[test]
+fn a_killed_producer_is_noticed_and_what_it_published_is_whole() {
+    if let Some((role, name)) = role() {
+        return child(&role, &name);
+    }
+    let named = rings("killed-producer");
+    let mut consumer = RecordConsumer::open(&named.segment, "records").unwrap();
+    let ring = RecordRing::open(&named.segment, "records").unwrap();
+    for round in 0..8_u64 {
+        let mut child =
+            start("a_killed_producer_is_noticed_and_what_it_published_is_whole", "push records", &named.name);
+        let mut popped = Vec::new();
+        let mut expected = 0;
+        let error = loop {
+            match consumer.pop(&mut popped) {
+                Ok(Some(_)) => {
+                    assert_eq!(number(&popped), expected);
+                    expected += 1;
+                    if expected == 500 + round * 777 {
+                        child.kill();
+                    }
+                }
+                Ok(None) => panic!("it did not close"),
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            matches!(error, RingError::PeerDied { side: Side::Producer, peer } if peer.pid == child.0.id()),
+            "{error}"
+        );
+        assert!(matches!(ring.side(Side::Producer), SideState::Died(_)));
+    }
+}
+
+#[test]
+fn a_producers_successor_goes_on_where_it_stopped() {
+    if let Some((role, name)) = role() {
+        return child(&role, &name);
+    }
+    let named = rings("successor");
+    let mut consumer = Consumer::<u64>::open(&named.segment, "typed").unwrap();
+    let mut expected = 0;
+    for round in 0..8 {
+        let mut child = start("a_producers_successor_goes_on_where_it_stopped", "push on", &named.name);
+        let enough = expected + 1000 + round * 333;
+        loop {
+            match consumer.pop() {
+                Ok(Some(value)) => {
+                    assert_eq!(value, expected);
+                    expected += 1;
+                    if expected == enough {
+                        child.kill();
+                    }
+                }
+                // The one before is dead, and this one not there yet.
+                Err(RingError::PeerDied { .. }) if expected < enough => {}
+                Err(RingError::PeerDied { .. }) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_killed_consumers_successor_gets_all_that_was_not_acknowledged() {
+    if let Some((role, name)) = role() {
+        return child(&role, &name);
+    }
+    let named = rings("killed-consumer");
+    let mut producer = RecordProducer::open(&named.segment, "records").unwrap();
+    let ring = RecordRing::open(&named.segment, "records").unwrap();
+    let mut next = 0;
+    for round in 0..6_u64 {
+        let mut child =
+            start("a_killed_consumers_successor_gets_all_that_was_not_acknowledged", "pop records", &named.name);
+        eventually(
+            "it claims its side",
+            || matches!(ring.side(Side::Consumer), SideState::Held(peer) if peer.pid == child.0.id()),
+        );
+        for _ in 0..1000 + round * 100 {
+            producer.push(&record(next)).unwrap();
+            next += 1;
+        }
+        child.kill();
+        // It is told once the ring is full; nothing is lost until then.
+        let error = loop {
+            match producer.push(&record(next)) {
+                Ok(()) => next += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, RingError::PeerDied { side: Side::Consumer, .. }), "{error}");
+        // In order, from some message on that the dead one had in hand or not at all, to the last one.
+        let mut consumer = ring.consumer().unwrap();
+        let mut popped = Vec::new();
+        let mut last = None;
+        while consumer.try_pop(&mut popped).is_ok() {
+            let number = number(&popped);
+            assert!(last.is_none_or(|last| number == last + 1));
+            last = Some(number);
+        }
+        assert_eq!(last, Some(next - 1));
+        consumer.hand_over();
+    }
+}
+
+#[test]
+fn a_stopped_producer_keeps_its_role() {
+    if let Some((role, name)) = role() {
+        return child(&role, &name);
+    }
+    let named = rings("stopped");
+    let ring = Ring::<u64>::open(&named.segment, "typed").unwrap();
+    let mut consumer = ring.consumer().unwrap();
+    let child = start("a_stopped_producer_keeps_its_role", "push", &named.name);
+    let pid = Pid::from_raw(child.0.id() as i32);
+    assert_eq!(consumer.pop(), Ok(Some(0)));
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let mut expected = 1;
+    loop {
+        // Longer than a slice: the question after its life is asked, and answered with yes.
+        match consumer.pop_deadline(Instant::now() + Duration::from_millis(300)) {
+            Ok(Some(value)) => {
+                assert_eq!(value, expected);
+                expected += 1;
+            }
+            Err(RingError::TimedOut) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let error = ring.producer().unwrap_err();
+    assert!(matches!(error, Error::RoleHeld { holder, .. } if holder.pid == child.0.id()), "{error}");
+    kill(pid, Signal::SIGCONT).unwrap();
+    for _ in 0..10_000 {
+        assert_eq!(consumer.pop(), Ok(Some(expected)));
+        expected += 1;
+    }
+}
+
+#[test]
+fn a_sleeping_consumer_is_woken_by_each_push() {
+    if let Some((role, name)) = role() {
+        return child(&role, &name);
+    }
+    let named = rings("sleeper");
+    let ring = Ring::<u64>::open(&named.segment, "typed").unwrap();
+    let mut producer = ring.producer().unwrap();
+    let child = start("a_sleeping_consumer_is_woken_by_each_push", "sleep", &named.name);
+    for value in 0..50 {
+        let sleeps = ring.stats().consumer_sleeps;
+        producer.push(value).unwrap();
+        producer.drain_deadline(Instant::now() + Duration::from_secs(60)).unwrap();
+        eventually("it sleeps again", || ring.stats().consumer_sleeps > sleeps);
+    }
+    producer.close();
+    child.succeeds();
+}
+
+#[test]
+fn a_fork_child_is_refused_until_it_claims_and_harms_nobody_when_it_drops() {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+    let segment = Segment::anonymous().size(1 << 20).create().unwrap();
+    let there = Ring::<u64>::create(&segment, "there", 100).unwrap();
+    let back = RecordRing::create(&segment, "back", 1000).unwrap();
+    let mut producer = there.producer().unwrap();
+    producer.push(1).unwrap();
+    #[expect(unsafe_code, reason = "fork")]
+    // SAFETY: the child calls only what takes no lock of this process's other threads, and ends in `_exit`.
+    let forked = unsafe { fork() }.unwrap();
+    match forked {
+        ForkResult::Child => {
+            let checks = || {
+                // What was inherited is the parent's.
+                let refused = producer.try_push(2).map_err(|error| error.reason) == Err(RingError::WrongProcess)
+                    && matches!(there.consumer(), Err(Error::WrongProcess))
+                    && matches!(segment.unlink(), Err(Error::WrongProcess));
+                drop(producer);
+                // What is claimed anew is ours.
+                let own = segment.inherit().ok()?;
+                drop(segment);
+                let mut consumer = Consumer::<u64>::open(&own, "there").ok()?;
+                let mut echo = RecordProducer::open(&own, "back").ok()?;
+                while let Some(value) = consumer.pop().ok()? {
+                    echo.push(&value.to_le_bytes()).ok()?;
+                }
+                let distinct = own.peer_id() != there_peer(&own);
+                Some(refused && distinct)
+            };
+            let status = i32::from(checks() != Some(true));
+            #[expect(unsafe_code, reason = "the child must not run the test harness's exit")]
+            // SAFETY: ends the process at once.
+            unsafe {
+                nix::libc::_exit(status)
+            }
+        }
+        ForkResult::Parent { child } => {
+            let mut echo = back.consumer().unwrap();
+            let mut popped = Vec::new();
+            for value in 2..1000 {
+                producer.push(value).unwrap();
+                assert_eq!(echo.pop(&mut popped), Ok(Some(8)));
+                assert_eq!(popped, (value - 1).to_le_bytes());
+            }
+            producer.close();
+            assert_eq!(echo.pop(&mut popped), Ok(Some(8)));
+            // The child drops its producer by closing, and leaves without an error.
+            while let Ok(Some(_)) = echo.pop(&mut popped) {}
+            assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+        }
+    }
+}
+
+/// Who holds the producer's side of the ring "there".
+fn there_peer(segment: &Segment) -> ipc_core::peer::PeerId {
+    match Ring::<u64>::open(segment, "there").map(|ring| ring.side(Side::Producer)) {
+        Ok(SideState::Held(peer) | SideState::Died(peer)) => peer.id,
+        // Closed by then: any other than ours will do.
+        _ => segment.peers().map(|peer| peer.id).find(|id| *id != segment.peer_id()).unwrap_or(segment.peer_id()),
+    }
+}
