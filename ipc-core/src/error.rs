@@ -42,14 +42,12 @@ pub enum Error {
     },
 
     /// A segment by that name is there already.
-    #[error(
-        "segment {path:?} exists already, with {live_peers} living peers: open it, unlink it, or take another name"
-    )]
+    #[error("segment {path:?} exists already, {}", if *.in_use { "and living processes use it" } else { "left behind: no living process uses it" })]
     AlreadyExists {
         /// Where it is.
         path: PathBuf,
-        /// How many living processes are attached to it; 0 if it could not be read.
-        live_peers: usize,
+        /// Whether living processes are attached to it, as far as that could be seen.
+        in_use: bool,
     },
 
     /// The file belongs to a user other than the one expected.

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,14 +18,16 @@ use crate::peer::process;
 
 /// Bytes in a page of memory.
 pub(crate) fn page_size() -> usize {
-    static SIZE: OnceLock<usize> = OnceLock::new();
-    *SIZE.get_or_init(|| {
-        nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-            .ok()
-            .flatten()
-            .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(4096)
-    })
+    static SIZE: AtomicU64 = AtomicU64::new(0);
+    // Not a `OnceLock` that initialises in place: a fork in the middle of that would leave the child waiting for ever.
+    let known = SIZE.load(Ordering::Relaxed);
+    if known != 0 {
+        return known as usize;
+    }
+    let asked = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    let size = asked.and_then(|size| usize::try_from(size).ok()).unwrap_or(4096);
+    SIZE.store(size as u64, Ordering::Relaxed);
+    size
 }
 
 /// `len` rounded up to whole pages, or `None` if that overflows.
@@ -116,29 +118,42 @@ fn parse_stat(text: &str) -> Option<ProcessStat> {
     })
 }
 
-/// The identity of this boot of the machine: zeros if /proc does not tell.
-pub(crate) fn boot_id() -> [u8; 16] {
+/// The identity of this boot of the machine; `None` if /proc does not tell.
+pub(crate) fn boot_id() -> Option<[u8; 16]> {
     static ID: OnceLock<[u8; 16]> = OnceLock::new();
-    *ID.get_or_init(|| {
-        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let mut id = [0; 16];
-        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-        for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0);
-        }
-        id
-    })
+    if let Some(known) = ID.get() {
+        return Some(*known);
+    }
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let mut id = [0; 16];
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    // Not `get_or_init`: a fork in the middle of that would leave the child waiting for ever.
+    let _ = ID.set(id);
+    (id != [0; 16]).then_some(id)
 }
 
-/// The inode that stands for this process's pid namespace: 0 if /proc does not tell.
-pub(crate) fn pid_namespace() -> u64 {
-    nix::sys::stat::stat("/proc/self/ns/pid").map(|stat| stat.st_ino).unwrap_or(0)
+/// The inode that stands for a namespace of this process, `pid` or `time`; 0 if /proc does not tell.
+pub(crate) fn namespace(kind: &str) -> u64 {
+    nix::sys::stat::stat(format!("/proc/self/ns/{kind}").as_str()).map(|stat| stat.st_ino).unwrap_or(0)
+}
+
+/// Whether /proc speaks of our own pid namespace, and not of the one that it was mounted in.
+pub(crate) fn proc_is_ours() -> bool {
+    std::fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == std::process::id().to_string().as_str())
 }
 
 /// A second description of the same open file, so that locks on it are ours alone.
 pub(crate) fn reopen(fd: impl AsFd) -> io::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
-    Ok(nix::fcntl::open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?)
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    Ok(nix::fcntl::open(fd_path(fd).as_str(), flags, Mode::empty())?)
+}
+
+/// The name of a descriptor in /proc: of the thread's own, since the process's is gone when its main thread has ended.
+pub(crate) fn fd_path(fd: impl AsFd) -> String {
+    format!("/proc/thread-self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
 /// `N` random bytes from the kernel.
@@ -199,38 +214,14 @@ pub(crate) fn unlock(fd: impl AsFd, byte: u64) -> io::Result<()> {
 
 /// Whether a description other than the one behind `fd` holds a lock on the byte.
 pub(crate) fn is_locked_by_another(fd: impl AsFd, byte: u64) -> io::Result<bool> {
-    let mut query = flock(byte, libc::F_WRLCK);
-    fcntl(fd.as_fd(), FcntlArg::F_OFD_GETLK(&mut query))?;
-    Ok(i32::from(query.l_type) != libc::F_UNLCK)
+    any_locked_by_another(fd, byte, 1)
 }
 
 /// Whether another description than the one behind `fd` holds a lock on any of `count` bytes from `first` on.
 pub(crate) fn any_locked_by_another(fd: impl AsFd, first: u64, count: u64) -> io::Result<bool> {
-    Ok(next_locked_by_another(fd, first, count)?.is_some())
-}
-
-/// How many of `count` bytes from `first` on are locked by other descriptions.
-pub(crate) fn locked_by_others(fd: BorrowedFd<'_>, first: u64, count: u64) -> io::Result<usize> {
-    // The kernel reports some lock in the range, not the first one: look on both sides of it.
-    match next_locked_by_another(fd, first, count)? {
-        Some(byte) if byte < first + count => {
-            let below = locked_by_others(fd, first, byte - first)?;
-            Ok(below + 1 + locked_by_others(fd, byte + 1, first + count - byte - 1)?)
-        }
-        _ => Ok(0),
-    }
-}
-
-/// Some byte of the range that another description has locked.
-fn next_locked_by_another(fd: impl AsFd, first: u64, count: u64) -> io::Result<Option<u64>> {
-    // A length of zero would mean all bytes to the end of the world.
-    if count == 0 {
-        return Ok(None);
-    }
     let mut query = libc::flock { l_len: count as libc::off_t, ..flock(first, libc::F_WRLCK) };
     fcntl(fd.as_fd(), FcntlArg::F_OFD_GETLK(&mut query))?;
-    let locked = i32::from(query.l_type) != libc::F_UNLCK;
-    Ok(locked.then(|| u64::try_from(query.l_start).unwrap_or(first).max(first)))
+    Ok(i32::from(query.l_type) != libc::F_UNLCK)
 }
 
 /// Whether a process of that pid exists in our pid namespace.
@@ -254,13 +245,19 @@ pub(crate) fn fstat(fd: impl AsFd) -> io::Result<nix::sys::stat::FileStat> {
 
 /// Allocates `size` bytes of the file from its beginning, and extends it to them.
 pub(crate) fn allocate(file: &File, size: u64) -> nix::Result<()> {
-    let len = i64::try_from(size).map_err(|_| Errno::EFBIG)?;
-    loop {
-        match nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::empty(), 0, len) {
+    // In steps: some kernels undo a call that a signal interrupts, and signals may come often.
+    const STEP: u64 = 64 << 20;
+    let mut done = 0;
+    while done < size {
+        let step = STEP.min(size - done);
+        let (from, len) = (i64::try_from(done).map_err(|_| Errno::EFBIG)?, step as i64);
+        match nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::empty(), from, len) {
+            Ok(()) => done += step,
             Err(Errno::EINTR) => {}
-            other => return other,
+            Err(errno) => return Err(errno),
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ fn make(
     let size = RecordRing::required_size(capacity)
         .with_context(|| format!("records of {record_size} bytes are too large for a ring"))?;
     loop {
-        let options = Segment::named(name).size(size as u64).peers(8).objects(1).replace_dead(true);
+        let options = Segment::named(name).size(size).peers(8).objects(1).replace_dead(true);
         match options.create() {
             Ok(segment) => {
                 let ring = RecordRing::create(&segment, RING, capacity)?;

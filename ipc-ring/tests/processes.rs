@@ -31,16 +31,22 @@ fn child(role: &str, name: &str) {
     match role {
         "push" => {
             let mut producer = Producer::<u64>::open(&segment, "typed").unwrap();
-            (0..).for_each(|value| producer.push(value).unwrap());
+            for value in 0..u64::MAX {
+                producer.push(value).unwrap();
+            }
         }
         // Goes on where the last one stopped: the position says where.
         "push on" => {
             let mut producer = Producer::<u64>::open(&segment, "typed").unwrap();
-            (producer.position()..).for_each(|value| producer.push(value).unwrap());
+            for value in producer.position()..u64::MAX {
+                producer.push(value).unwrap();
+            }
         }
         "push records" => {
             let mut producer = RecordProducer::open(&segment, "records").unwrap();
-            (0..).for_each(|value| producer.push(&record(value)).unwrap());
+            for value in 0..u64::MAX {
+                producer.push(&record(value)).unwrap();
+            }
         }
         "pop" => {
             let mut consumer = Consumer::<u64>::open(&segment, "typed").unwrap();
@@ -299,6 +305,45 @@ fn a_fork_child_is_refused_until_it_claims_and_harms_nobody_when_it_drops() {
             // The child drops its producer by closing, and leaves without an error.
             while let Ok(Some(_)) = echo.pop(&mut popped) {}
             assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+        }
+    }
+}
+
+#[test]
+fn a_grant_that_a_fork_child_inherits_is_its_parents() {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+    for commits in [false, true] {
+        let segment = Segment::anonymous().size(1 << 16).create().unwrap();
+        let ring = RecordRing::create(&segment, "ring", 1000).unwrap();
+        let mut producer = ring.producer().unwrap();
+        let mut grant = producer.claim(40).unwrap();
+        grant.fill(7);
+        #[expect(unsafe_code, reason = "fork")]
+        // SAFETY: the child calls only what takes no lock of this process's other threads, and ends in `_exit`.
+        let forked = unsafe { fork() }.unwrap();
+        match forked {
+            ForkResult::Child => {
+                let refused = if commits {
+                    grant.write_at(0, b"x") == Err(RingError::WrongProcess)
+                        && grant.commit() == Err(RingError::WrongProcess)
+                } else {
+                    drop(grant);
+                    true
+                };
+                #[expect(unsafe_code, reason = "the child must not run the test harness's exit")]
+                // SAFETY: ends the process at once.
+                unsafe {
+                    nix::libc::_exit(i32::from(!refused))
+                }
+            }
+            ForkResult::Parent { child } => {
+                assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+                let mut consumer = ring.consumer().unwrap();
+                assert!(matches!(consumer.try_peek(), Err(RingError::Empty)));
+                grant.commit().unwrap();
+                assert_eq!(*consumer.try_peek().unwrap(), [7; 40]);
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use ipc_ring::{PushError, RingError, Side};
 use proptest::prelude::*;
 
 fn ring(capacity: usize) -> RecordRing {
-    let segment = scratch(RecordRing::required_size(capacity).unwrap() as u64);
+    let segment = scratch(RecordRing::required_size(capacity).unwrap());
     RecordRing::create(&segment, "ring", capacity).unwrap()
 }
 
@@ -71,14 +71,14 @@ fn grants_are_written_in_place_and_abort_by_drop() {
         grant.fill(9);
         grant.write_at(0, &[8]).unwrap();
         assert_eq!(grant.write_at(len, &[1]), Err(RingError::TooLarge { len: len + 1, max: len }));
-        grant.commit();
+        grant.commit().unwrap();
         let view = consumer.try_peek().unwrap();
         assert_eq!((view.len(), view[0]), (len, 8));
         let mut copied = vec![0; len];
         assert_eq!(view.copy_to(&mut copied), Ok(len));
         assert_eq!(copied, *view);
         assert_eq!(view.copy_to(&mut copied[..len - 1]), Err(RingError::TooLarge { len, max: len - 1 }));
-        drop(view); // not released: still there
+        // Not released: still there.
         consumer.try_peek().unwrap().release();
         assert_eq!(consumer.try_peek().map(|view| view.len()), Err(RingError::Empty));
     }
@@ -105,6 +105,64 @@ fn a_grant_can_be_committed_shorter() {
             assert_eq!(record, b"next");
             assert_eq!(consumer.try_pop(&mut record), Err(RingError::Empty));
         }
+    }
+}
+
+/// A record whose bytes are not always there.
+struct Shifty(std::cell::Cell<u32>, Vec<u8>);
+
+impl AsRef<[u8]> for Shifty {
+    fn as_ref(&self) -> &[u8] {
+        self.0.set(self.0.get() + 1);
+        assert!(!self.1.is_empty(), "on purpose");
+        if self.0.get() == 1 { &self.1[..1] } else { &self.1 }
+    }
+}
+
+#[test]
+fn a_panic_between_the_records_of_a_slice_publishes_those_before_it() {
+    let shifty = |len| Shifty(std::cell::Cell::new(1), vec![5; len]);
+    let (mut producer, mut consumer) = pair(1024);
+    let mut record = Vec::new();
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = producer.try_push_slice(&[shifty(3), shifty(0), shifty(4)]);
+    }));
+    assert!(caught.is_err());
+    assert_eq!(consumer.try_pop(&mut record), Ok(3));
+    producer.try_push(b"next").unwrap();
+    assert_eq!(consumer.try_pop(&mut record), Ok(4));
+    drop(producer);
+    assert_eq!(consumer.try_pop(&mut record), Err(RingError::Closed(Side::Producer)));
+}
+
+#[test]
+fn a_record_that_changes_its_length_while_it_is_pushed_is_asked_once() {
+    let (mut producer, mut consumer) = pair(1024);
+    let mut record = Vec::new();
+    let records = [Shifty(std::cell::Cell::new(0), vec![5; 300])];
+    assert_eq!(producer.try_push_slice(&records), Ok(1));
+    producer.try_push(b"next").unwrap();
+    assert_eq!(consumer.try_pop(&mut record), Ok(1));
+    assert_eq!(consumer.try_pop(&mut record), Ok(4));
+}
+
+#[test]
+fn a_leaked_grant_leaves_nothing_that_is_taken_for_a_record() {
+    for claimed in [40, 56, 300] {
+        let (mut producer, mut consumer) = pair(1024);
+        let mut record = Vec::new();
+        producer.try_push(b"").unwrap();
+        let mut grant = producer.try_claim(claimed).unwrap();
+        // Words that would be right for each position that follows.
+        for (index, word) in grant.chunks_exact_mut(8).enumerate() {
+            let position = 16 + 8 * index as u64;
+            word.copy_from_slice(&(1 << 63 | (position / 8) << 40 | 3).to_le_bytes());
+        }
+        std::mem::forget(grant);
+        producer.try_push(b"a").unwrap();
+        assert_eq!(consumer.try_pop(&mut record), Ok(0));
+        assert_eq!(consumer.try_pop(&mut record), Ok(1));
+        assert_eq!(consumer.try_pop(&mut record), Err(RingError::Empty));
     }
 }
 

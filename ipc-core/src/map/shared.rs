@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use nix::sys::stat::SFlag;
 
@@ -201,6 +202,30 @@ impl Mapping<ReadWrite> {
             let step = (len - done).min(ZEROS.len());
             self.write(offset + done, &ZEROS[..step]);
             done += step;
+        }
+    }
+}
+
+impl Mapping<ReadWrite> {
+    /// Allocates every page now, and enters it in this process's page table.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`] if the system has no memory for them, where the first store to one would have been a signal. On kernels older than
+    /// 5.14, which cannot be asked, nothing is done.
+    pub fn populate(&self) -> Result<()> {
+        loop {
+            // SAFETY: the range is this mapping, whole; populating changes no contents.
+            let outcome = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, libc::MADV_POPULATE_WRITE) };
+            match Errno::result(outcome) {
+                Ok(_) | Err(Errno::EINVAL) => return Ok(()),
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                Err(Errno::ENOMEM | Errno::EFAULT | Errno::ENOSPC) => {
+                    let path = "memory for a mapping".into();
+                    return Err(Error::NoSpace { path, needed: self.len as u64, available: 0 });
+                }
+                Err(errno) => return Err(Error::errno("madvise(MADV_POPULATE_WRITE)", errno)),
+            }
         }
     }
 }

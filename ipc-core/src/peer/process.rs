@@ -27,7 +27,8 @@ pub fn current() -> Result<Process> {
     let current = match CURRENT.get() {
         Some(current) => *current,
         None => {
-            // Two threads that come here together map two pages, of which one is used: a page, once.
+            // Mapped before, so that a fork in another thread finds the cell set or empty, but never being set for long. Two threads that
+            // come here together map two pages, of which one is used: a page, once.
             let page = map::wiped_on_fork()?;
             CURRENT.get_or_init(|| page)
         }

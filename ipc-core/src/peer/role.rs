@@ -92,8 +92,11 @@ impl<'a> Role<'a> {
         Err(Error::Busy { what: "a role that others claim and release without end", seconds: 0 })
     }
 
-    /// Lets go of the role, if this process has it.
+    /// Lets go of the role, if this process has it. Does nothing in a fork child, whose parent has it.
     pub fn release(&self, segment: &Segment) {
+        if !segment.process().is_current() {
+            return;
+        }
         let mine = segment.peer_id().to_bits();
         // Release: the next holder's claim sees all that we did. If we do not hold it, nothing is changed.
         let _ = self.word.compare_exchange(mine, mine | RELEASED, Ordering::AcqRel, Ordering::Relaxed);

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Error, PeerDescription, Result};
 use crate::map::Mapping;
 use crate::os::{self, Lock};
+use crate::peer::process::{self, Process};
 use crate::sync::Ordering;
 
 /// Bytes of one entry: a line, so that peers that come and go do not disturb each other.
@@ -19,7 +20,8 @@ const START_TIME: usize = 16;
 const PID_NAMESPACE: usize = 24;
 const BOOT_ID: usize = 32;
 const ATTACHED_AT: usize = 48;
-const _: () = assert!(ATTACHED_AT + 8 <= PEER_ENTRY_SIZE && BOOT_ID + 16 <= ATTACHED_AT);
+const TIME_NAMESPACE: usize = 56;
+const _: () = assert!(TIME_NAMESPACE + 8 <= PEER_ENTRY_SIZE && BOOT_ID + 16 <= ATTACHED_AT);
 
 // The state word: generation above, what the entry is below.
 const FREE: u64 = 0;
@@ -98,6 +100,7 @@ pub(crate) struct PeerTable {
     /// The description on which our lease stands.
     lease: File,
     me: PeerId,
+    process: Process,
 }
 
 impl PeerTable {
@@ -105,6 +108,7 @@ impl PeerTable {
     ///
     /// If the process dies anywhere in here, the kernel frees the lock, and the place can be taken again.
     pub(crate) fn attach(map: Arc<Mapping>, offset: usize, slots: usize, lease: File) -> Result<Self> {
+        let process = process::current()?;
         for index in 0..slots {
             let locked = os::try_lock(&lease, lease_bytes::PEERS + index as u64, Lock::Exclusive);
             if !locked.map_err(|source| Error::system("fcntl(F_OFD_SETLK)", None, source))? {
@@ -117,18 +121,21 @@ impl PeerTable {
             let generation = (before + 1) & ((1 << GENERATION_BITS) - 1);
             let me = PeerId::new(generation.max(1), index);
             // From here on what the previous holder left elsewhere names a peer that is gone.
-            state.store(me.generation() << GENERATION_SHIFT | CLAIMED, Ordering::Release);
+            state.store(me.generation() << GENERATION_SHIFT | CLAIMED, Ordering::Relaxed);
+            // Before the fields below: `info` does not mix them with those of the one before.
+            crate::sync::fence(Ordering::Release);
             let pid = std::process::id();
-            let boot = os::boot_id();
+            let boot = os::boot_id().unwrap_or_default();
             map.u64_at(entry + PID).store(u64::from(pid), Ordering::Relaxed);
             map.u64_at(entry + START_TIME)
                 .store(os::process_stat("self").map_or(0, |stat| stat.start_time), Ordering::Relaxed);
-            map.u64_at(entry + PID_NAMESPACE).store(os::pid_namespace(), Ordering::Relaxed);
+            map.u64_at(entry + PID_NAMESPACE).store(os::namespace("pid"), Ordering::Relaxed);
+            map.u64_at(entry + TIME_NAMESPACE).store(os::namespace("time"), Ordering::Relaxed);
             map.write(entry + BOOT_ID, &boot);
             map.u64_at(entry + ATTACHED_AT).store(os::unix_nanos(), Ordering::Relaxed);
             // Pairs with the Acquire load in `info`: who sees LIVE sees the fields above.
             state.store(me.generation() << GENERATION_SHIFT | LIVE, Ordering::Release);
-            return Ok(Self { map, offset, slots, lease, me });
+            return Ok(Self { map, offset, slots, lease, me, process });
         }
         Err(Error::TooManyPeers { slots })
     }
@@ -154,7 +161,7 @@ impl PeerTable {
     }
 
     /// What the entry says, if it names a peer; a consistent copy or nothing.
-    fn info(&self, index: usize) -> Option<(PeerInfo, u64, bool)> {
+    fn info(&self, index: usize) -> Option<(PeerInfo, Origin)> {
         let entry = self.entry(index);
         let state = self.map.u64_at(entry + STATE);
         // Pairs with the Release store of LIVE.
@@ -164,10 +171,9 @@ impl PeerTable {
         }
         let word = |offset| self.map.u64_at(entry + offset).load(Ordering::Relaxed);
         let pid = u32::try_from(word(PID)).unwrap_or(0);
-        let start_time = word(START_TIME);
         let pid_namespace = word(PID_NAMESPACE);
-        let mut boot = [0; 16];
-        self.map.read(entry + BOOT_ID, &mut boot);
+        let mut origin = Origin { start_time: word(START_TIME), time_namespace: word(TIME_NAMESPACE), boot: [0; 16] };
+        self.map.read(entry + BOOT_ID, &mut origin.boot);
         let attached_at = SystemTime::UNIX_EPOCH
             .checked_add(Duration::from_nanos(word(ATTACHED_AT)))
             .unwrap_or(SystemTime::UNIX_EPOCH);
@@ -177,21 +183,22 @@ impl PeerTable {
             return None;
         }
         let id = PeerId::new(PeerId::from_bits(before).generation(), index);
-        let here = boot == os::boot_id() && pid_namespace == os::pid_namespace();
-        Some((PeerInfo { id, pid, pid_namespace, attached_at, alive: false }, start_time, here))
+        Some((PeerInfo { id, pid, pid_namespace, attached_at, alive: false }, origin))
     }
 
     /// Whether the peer lives. Asks the kernel: a few system calls.
     pub(crate) fn is_alive(&self, id: PeerId) -> bool {
-        if id == self.me {
-            return true;
-        }
         if id.index() >= self.slots {
             return false;
         }
+        // Our own lease stands on the description that we ask through, so it is never seen as another's.
+        let ours = id == self.me;
+        if ours && self.process.is_current() {
+            return true;
+        }
         let byte = lease_bytes::PEERS + id.index() as u64;
         // An error cannot be had from a valid descriptor; if it is, nobody is declared dead by it.
-        if !os::is_locked_by_another(&self.lease, byte).unwrap_or(true) {
+        if !ours && !os::is_locked_by_another(&self.lease, byte).unwrap_or(true) {
             return false;
         }
         let state = self.map.u64_at(self.entry(id.index()) + STATE).load(Ordering::Acquire);
@@ -199,39 +206,54 @@ impl PeerTable {
             return false;
         }
         // Somebody holds the lock: the peer itself, or a forked child that outlived it.
-        match self.info(id.index()) {
-            Some((info, start_time, true)) => process_lives(info.pid, start_time),
-            _ => true,
-        }
+        self.info(id.index()).is_none_or(|(info, origin)| origin.process_lives(&info))
     }
 
     pub(crate) fn describe(&self, id: PeerId) -> PeerDescription {
         let pid = self
             .info(id.index().min(self.slots.saturating_sub(1)))
-            .filter(|(info, ..)| info.id == id)
-            .map_or(0, |(info, ..)| info.pid);
+            .filter(|(info, _)| info.id == id)
+            .map_or(0, |(info, _)| info.pid);
         PeerDescription { id, pid }
     }
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
         (0..self.slots)
             .filter_map(|index| self.info(index))
-            .map(|(info, ..)| PeerInfo { alive: self.is_alive(info.id), ..info })
+            .map(|(info, _)| PeerInfo { alive: self.is_alive(info.id), ..info })
     }
 }
 
-/// Whether the process that had this pid and start time, in our own pid namespace, still runs.
-fn process_lives(pid: u32, start_time: u64) -> bool {
-    if !os::pid_exists(pid) {
-        return false;
+/// What tells a process from others that have, or had, its pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin {
+    start_time: u64,
+    /// Start times are told by the clock of the reader's time namespace.
+    time_namespace: u64,
+    boot: [u8; 16],
+}
+
+impl Origin {
+    /// Whether the process still runs, as far as its pid can tell that from here: in doubt it does, and the lock alone speaks.
+    fn process_lives(&self, info: &PeerInfo) -> bool {
+        let same = |theirs: u64, kind| theirs != 0 && theirs == os::namespace(kind);
+        if os::boot_id() != Some(self.boot) || !same(info.pid_namespace, "pid") {
+            return true;
+        }
+        if !os::pid_exists(info.pid) {
+            return false;
+        }
+        // /proc may be another namespace's, or hidden from us (hidepid).
+        if !os::proc_is_ours() {
+            return true;
+        }
+        let Some(stat) = os::process_stat(info.pid) else { return true };
+        if same(self.time_namespace, "time") && self.start_time != 0 && stat.start_time != self.start_time {
+            return false;
+        }
+        // A zombie is dead, unless it is the remains of a main thread whose others go on.
+        !(matches!(stat.state, 'Z' | 'X') && stat.threads.is_none_or(|threads| threads <= 1))
     }
-    // /proc may be hidden from us (hidepid): then the lock alone speaks.
-    let Some(stat) = os::process_stat(pid) else { return true };
-    if start_time != 0 && stat.start_time != start_time {
-        return false;
-    }
-    // A zombie is dead, unless it is the remains of a main thread whose others go on.
-    !(matches!(stat.state, 'Z' | 'X') && stat.threads.is_none_or(|threads| threads <= 1))
 }
 
 #[cfg(test)]
@@ -285,10 +307,20 @@ mod tests {
     }
 
     #[test]
-    fn another_start_time_is_another_process() {
-        let stat = os::process_stat("self").unwrap();
-        assert!(process_lives(std::process::id(), stat.start_time));
-        assert!(!process_lives(std::process::id(), stat.start_time + 1));
+    fn another_start_time_is_another_process_if_the_clock_is_the_same() {
+        let file = file();
+        let table = table_on(&file, 2).unwrap();
+        let (info, origin) = table.info(table.me().index()).unwrap();
+        assert!(origin.process_lives(&info));
+        let other = Origin { start_time: origin.start_time + 1, ..origin };
+        assert!(!other.process_lives(&info));
+        // What another clock, another namespace or another boot says cannot be compared: in doubt it lives.
+        assert!(Origin { time_namespace: 1, ..other }.process_lives(&info));
+        assert!(Origin { time_namespace: 0, ..other }.process_lives(&info));
+        assert!(Origin { boot: [1; 16], ..other }.process_lives(&info));
+        assert!(Origin { boot: [0; 16], ..other }.process_lives(&info));
+        assert!(other.process_lives(&PeerInfo { pid_namespace: 0, ..info }));
+        assert!(!origin.process_lives(&PeerInfo { pid: 0x3fff_ffff, ..info }), "no such pid");
     }
 
     #[test]

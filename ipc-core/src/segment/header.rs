@@ -113,7 +113,7 @@ pub(crate) fn write(map: &Mapping, geometry: &Geometry, id: SegmentId) {
     put(DATA_AT, &geometry.data_offset.to_le_bytes());
     put(ID_AT, &id.0);
     put(CREATED_AT, &os::unix_nanos().to_le_bytes());
-    put(BOOT_ID_AT, &os::boot_id());
+    put(BOOT_ID_AT, &os::boot_id().unwrap_or_default());
     put(PAGE_SIZE_AT, &(os::page_size() as u64).to_le_bytes());
     let checksum = fnv1a(FNV_OFFSET, &bytes[..COVERED]);
     bytes[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());

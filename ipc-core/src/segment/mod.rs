@@ -68,16 +68,23 @@ struct Attachment {
     peers: PeerTable,
     backing: Backing,
     process: Process,
-    /// Threads of this process share a description, and so the kernel's lock: this one is between them.
-    creating: Mutex<()>,
+    /// Whether the last one to leave removes the name.
+    transient: bool,
+    /// Threads of this process share a description, and so the kernel's locks: this one is between them.
+    threads: Mutex<()>,
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
         // A child's copy: place and lease are the parent's.
-        if self.process.is_current() {
-            self.peers.detach();
+        if !self.process.is_current() {
+            return;
         }
+        if let (true, Backing::File(place)) = (self.transient, &self.backing) {
+            // Nobody can be told of an error here; the name stays, then.
+            let _ = publish::remove(self.peers.lease(), place, true, || self.peers.detach());
+        }
+        self.peers.detach();
     }
 }
 
@@ -117,10 +124,11 @@ impl Segment {
         peers: PeerTable,
         backing: Backing,
         process: Process,
+        transient: bool,
     ) -> Self {
         #[cfg(feature = "tracing")]
         tracing::debug!(segment = %id, path = ?backing.path(), size = geometry.size, peer = %peers.me(), "attached");
-        let inner = Attachment { map, geometry, id, peers, backing, process, creating: Mutex::new(()) };
+        let inner = Attachment { map, geometry, id, peers, backing, process, transient, threads: Mutex::new(()) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -138,9 +146,13 @@ impl Segment {
         let lease: File = os::reopen(inner.peers.lease())
             .map_err(|source| Error::system("reopen through /proc/self/fd", Some(inner.backing.path()), source))?
             .into();
+        // As when attaching by name: nobody takes the segment for unused while we arrive.
+        let arriving = lease.try_clone().map_err(|source| Error::system("dup", Some(inner.backing.path()), source))?;
+        let _arrival = ByteLock::acquire(&arriving, lease_bytes::REMOVAL, Lock::Shared, "the segment's name")?;
         let (offset, slots) = (inner.geometry.peers_offset as usize, inner.geometry.peer_slots as usize);
         let peers = PeerTable::attach(inner.map.clone(), offset, slots, lease)?;
-        Ok(Self::assemble(inner.map.clone(), inner.geometry, inner.id, peers, inner.backing.clone(), process))
+        let backing = inner.backing.clone();
+        Ok(Self::assemble(inner.map.clone(), inner.geometry, inner.id, peers, backing, process, inner.transient))
     }
 
     /// The segment's identity: random, and the same for all who are attached to it.
@@ -193,7 +205,8 @@ impl Segment {
         self.remove_name(false)
     }
 
-    /// As [`unlink`](Self::unlink), but only if no other peer lives: whoever leaves last removes the name.
+    /// As [`unlink`](Self::unlink), but only if no other peer lives. Two who ask this of each other both stay: to have the last one to leave remove
+    /// the name, make and open the segment as [`transient`](SegmentOptions::transient).
     ///
     /// # Errors
     ///
@@ -205,7 +218,10 @@ impl Segment {
     fn remove_name(&self, only_if_unused: bool) -> Result<bool> {
         self.inner.process.check()?;
         match &self.inner.backing {
-            Backing::File(place) => publish::remove(self.lease_file(), place, only_if_unused),
+            Backing::File(place) => {
+                let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
+                publish::remove(self.lease_file(), place, only_if_unused, || ())
+            }
             Backing::Memfd(_) | Backing::Anonymous => Ok(false),
         }
     }
@@ -240,7 +256,7 @@ impl Segment {
 
     /// Makes an object: a name, a kind, a payload type, and `size` bytes that are zero. `initialise` gets them before anybody else does.
     ///
-    /// For crates that bring a kind of object. A process that dies in here leaves nothing: the next one to make an object forgets it. Costs two
+    /// For crates that bring a kind of object. `initialise` must not call the segment's other functions. A process that dies in here leaves nothing: the next one to make an object forgets it. Costs two
     /// system calls and a look at every entry.
     ///
     /// # Errors
@@ -258,7 +274,7 @@ impl Segment {
         self.inner.process.check()?;
         directory::check_name(name)?;
         // A thread that panicked in here left at most an entry that the next one forgets.
-        let _between_threads = self.inner.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let _between_processes =
             ByteLock::acquire(self.lease_file(), lease_bytes::OBJECTS, Lock::Exclusive, "the directory of objects")?;
         let (path, map, geometry) = self.directory();

@@ -57,6 +57,7 @@ pub struct SegmentOptions {
     mode: u32,
     owner: Option<u32>,
     replace_dead: bool,
+    transient: bool,
 }
 
 impl SegmentOptions {
@@ -69,6 +70,7 @@ impl SegmentOptions {
             mode: 0o600,
             owner: None,
             replace_dead: false,
+            transient: false,
         }
     }
 
@@ -140,6 +142,14 @@ impl SegmentOptions {
         self
     }
 
+    /// Has this attachment remove the segment's name when it ends, if it is the last one then. Ask for it wherever the segment is made and
+    /// opened: whoever leaves last in order removes the name. A process that is killed removes nothing; the next one to leave, or
+    /// [`replace_dead`](Self::replace_dead), does.
+    pub fn transient(mut self, transient: bool) -> Self {
+        self.transient = transient;
+        self
+    }
+
     fn owner(&self) -> u32 {
         self.owner.unwrap_or_else(|| geteuid().as_raw())
     }
@@ -207,6 +217,7 @@ impl SegmentOptions {
             }
             (Target::Anonymous, _) => {
                 let map = Mapping::shared_anonymous(geometry.size)?;
+                map.populate()?;
                 // An anonymous mapping has no file to lock: an empty memfd beside it carries the leases.
                 (map, publish::memfd("leases")?.into(), Backing::Anonymous)
             }
@@ -241,7 +252,7 @@ impl SegmentOptions {
         let process = process::current()?;
         let peers =
             PeerTable::attach(map.clone(), geometry.peers_offset as usize, geometry.peer_slots as usize, lease)?;
-        Ok(Segment::assemble(map, geometry, id, peers, backing, process))
+        Ok(Segment::assemble(map, geometry, id, peers, backing, process, self.transient))
     }
 
     /// Attaches to a segment that exists. Never makes one.
@@ -270,9 +281,14 @@ impl SegmentOptions {
                 return Err(Error::Unsupported { what: "opening", backing });
             }
             Target::Fd(fd) => {
+                let path = PathBuf::from("a descriptor");
+                let stat = os::fstat(fd).map_err(|source| Error::system("fstat", None, source))?;
+                publish::check_kind(&stat, &path)?;
                 // A description of our own: locks on the one that was handed over would be shared with its giver.
                 let file: File = os::reopen(fd).map_err(|source| Error::system("reopen", None, source))?.into();
-                return attach(file, Backing::Memfd("received".into())).transpose().unwrap_or(Err(Error::WrongProcess));
+                return attach(file, Backing::Memfd("received".into()), self.transient)?
+                    .map(Ok)
+                    .unwrap_or(Err(Error::NotFound { path }));
             }
             Target::Named { .. } | Target::Path(_) => {}
         }
@@ -280,7 +296,7 @@ impl SegmentOptions {
         let place = Arc::new(place);
         for _ in 0..RACES {
             let file = publish::open(&place, self.owner())?;
-            if let Some(segment) = attach(file, Backing::File(place.clone()))? {
+            if let Some(segment) = attach(file, Backing::File(place.clone()), self.transient)? {
                 return Ok(segment);
             }
             // Removed between open and attach: its name may stand for another one by now.
@@ -312,7 +328,7 @@ impl SegmentOptions {
 }
 
 /// Checks and maps the file, and takes a place as a peer; `None` if the file lost its name meanwhile.
-fn attach(file: File, backing: Backing) -> Result<Option<Segment>> {
+fn attach(file: File, backing: Backing, transient: bool) -> Result<Option<Segment>> {
     let path = backing.path();
     let stat = os::fstat(&file).map_err(|source| Error::system("fstat", Some(path.clone()), source))?;
     publish::check_kind(&stat, &path)?;
@@ -332,5 +348,5 @@ fn attach(file: File, backing: Backing) -> Result<Option<Segment>> {
     let lease = file.try_clone().map_err(|source| Error::system("dup", Some(path), source))?;
     let peers = PeerTable::attach(map.clone(), geometry.peers_offset as usize, geometry.peer_slots as usize, lease)?;
     drop(arrival);
-    Ok(Some(Segment::assemble(map, geometry, id, peers, backing, process)))
+    Ok(Some(Segment::assemble(map, geometry, id, peers, backing, process, transient)))
 }

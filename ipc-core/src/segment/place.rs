@@ -61,6 +61,10 @@ impl Directory {
         &self.path
     }
 
+    pub(crate) fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()?, path: self.path.clone() })
+    }
+
     /// The directory of named segments: the builder's choice, or the environment's, or our own under /dev/shm.
     /// Only our own is made if it is missing, and only if `make`.
     pub(crate) fn for_names(chosen: Option<&Path>, make: bool) -> Result<Self> {

@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
@@ -21,6 +21,9 @@ use crate::peer::lease_bytes;
 
 /// How long a rare, short critical section of another living process is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What temporary names begin with: a name that begins with a dot is no segment's.
+const TEMPORARY: &str = ".new-";
 
 /// The name that a new file is to get; what it is called meanwhile is removed when this drops.
 #[derive(Debug)]
@@ -45,9 +48,11 @@ impl Unpublished {
         Ok((fd.into(), unpublished))
     }
 
+    /// The other way, on file systems without nameless files: under a name that is nobody's.
     fn create_named(place: Arc<Place>, mode: Mode) -> Result<(OwnedFd, Self)> {
+        sweep(&place);
         let random: [u8; 8] = os::random_bytes().map_err(|source| Error::system("getrandom", None, source))?;
-        let name = OsString::from(format!(".new-{:016x}", u64::from_le_bytes(random)));
+        let name = OsString::from(format!("{TEMPORARY}{:016x}", u64::from_le_bytes(random)));
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let fd = openat(&place.directory, name.as_os_str(), flags, mode)
             .map_err(|errno| creation_error("open(O_CREAT)", &place, errno))?;
@@ -59,19 +64,25 @@ impl Unpublished {
     /// # Errors
     ///
     /// [`Error::AlreadyExists`] if the name is taken.
-    pub(crate) fn publish(self, file: &File) -> Result<()> {
+    pub(crate) fn publish(mut self, file: &File) -> Result<()> {
         let (directory, name) = (&self.place.directory, self.place.file.as_os_str());
         let linked = match &self.temporary {
-            None => {
-                let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-                linkat(AT_FDCWD, source.as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW)
+            None => linkat(AT_FDCWD, os::fd_path(file).as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW),
+            // In one step, unlike a second link and the removal of the first: there is never a file with two names.
+            Some(temporary) => {
+                let flags = RenameFlags::RENAME_NOREPLACE;
+                renameat2(directory, temporary.as_os_str(), directory, name, flags)
             }
-            Some(temporary) => linkat(directory, temporary.as_os_str(), directory, name, AtFlags::empty()),
         };
         match linked {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.temporary = None;
+                Ok(())
+            }
             Err(Errno::EEXIST) => {
-                Err(Error::AlreadyExists { path: self.place.path(), live_peers: live_peers_at(&self.place) })
+                let in_use = open(&self.place, nix::unistd::geteuid().as_raw())
+                    .is_ok_and(|file| any_lease(&file).unwrap_or(true));
+                Err(Error::AlreadyExists { path: self.place.path(), in_use })
             }
             Err(errno) => Err(creation_error("linkat", &self.place, errno)),
         }
@@ -83,6 +94,29 @@ impl Drop for Unpublished {
         if let Some(name) = self.temporary.take() {
             let _ = unlinkat(&self.place.directory, name.as_os_str(), UnlinkatFlags::NoRemoveDir);
         }
+    }
+}
+
+/// Removes what creators that were killed left under temporary names: without a lease, and a minute old. One that is only
+/// stopped before it has its lease finds its file gone, and says so; it robs nobody and nobody had seen its segment.
+fn sweep(place: &Place) {
+    let Ok(entries) = std::fs::read_dir(place.directory.path()) else { return };
+    for entry in entries.flatten() {
+        let left_behind = || -> Option<()> {
+            let name = entry.file_name();
+            if !name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+                return None;
+            }
+            let metadata = entry.metadata().ok()?;
+            let age = metadata.modified().ok()?.elapsed().ok()?;
+            let candidate = Place { directory: place.directory.try_clone().ok()?, file: name };
+            let file = open(&candidate, nix::unistd::geteuid().as_raw()).ok()?;
+            if age > Duration::from_secs(60) && !any_lease(&file).unwrap_or(true) {
+                let _ = unlinkat(&place.directory, candidate.file.as_os_str(), UnlinkatFlags::NoRemoveDir);
+            }
+            Some(())
+        };
+        left_behind();
     }
 }
 
@@ -197,11 +231,13 @@ impl Drop for ByteLock<'_> {
 }
 
 /// Removes the name of the segment behind `file`, if it is still this file's name. With `only_if_unused`, not if any peer but
-/// this one lives. Returns whether the name was removed.
+/// this one lives. Returns whether the name was removed. `leave` is called under the lock, before the others are looked for: of two who
+/// leave together one sees the other gone.
 ///
 /// Whoever attaches holds the same lock shared until its lease stands, so that a segment is not removed under a peer that is arriving.
-pub(crate) fn remove(file: &File, place: &Place, only_if_unused: bool) -> Result<bool> {
+pub(crate) fn remove(file: &File, place: &Place, only_if_unused: bool, leave: impl FnOnce()) -> Result<bool> {
     let _removal = ByteLock::acquire(file, lease_bytes::REMOVAL, Lock::Exclusive, "the segment's name")?;
+    leave();
     if only_if_unused && any_lease(file)? {
         return Ok(false);
     }
@@ -238,14 +274,7 @@ pub(crate) fn remove_dead(place: &Place, owner: u32) -> Result<bool> {
         let expected = super::header::MAGIC;
         return Err(Error::Incompatible { path: place.path(), field: "magic", expected, found });
     }
-    remove(&file, place, true)
-}
-
-/// How many leases are held on the file at `place`, for the message that it exists already.
-fn live_peers_at(place: &Place) -> usize {
-    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let Ok(fd) = openat(&place.directory, place.file.as_os_str(), flags, Mode::empty()) else { return 0 };
-    os::locked_by_others(fd.as_fd(), lease_bytes::PEERS, super::header::MAX_SLOTS).unwrap_or(0)
+    remove(&file, place, true, || ())
 }
 
 /// Makes a memfd for a segment: it may be sealed, and cannot be executed where the kernel knows that.

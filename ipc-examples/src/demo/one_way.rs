@@ -63,7 +63,7 @@ pub(super) struct OneWay {
 /// What a process of the demo that is not a fork is to do: one end of a transfer over a named segment.
 #[derive(Debug, Subcommand)]
 #[command(hide = true)]
-pub enum Job {
+pub(super) enum Job {
     /// Sends the stream.
     #[command(hide = true)]
     Producer(JobOptions),
@@ -74,7 +74,7 @@ pub enum Job {
 
 /// What a child has to know.
 #[derive(Debug, clap::Args)]
-pub struct JobOptions {
+pub(super) struct JobOptions {
     #[arg(long)]
     segment: String,
     #[arg(long)]
@@ -277,7 +277,7 @@ fn transfer(
 ) -> anyhow::Result<(End, End)> {
     let (first, second) = (cores.map(|cores| cores.0), cores.map(|cores| cores.1));
     let capacity = ring_capacity(record_size);
-    let size = RecordRing::required_size(capacity).context("the record size is too large")? as u64;
+    let size = RecordRing::required_size(capacity).context("the record size is too large")?;
     let (producer, consumer) = match way {
         Way::Named => {
             let name = format!("demo-{}-{record_size}", std::process::id());

@@ -179,6 +179,10 @@ impl Bytes {
         len: usize,
         word: u64,
     ) -> Result<Found, (u64, &'static str)> {
+        // A hostile peer could lead us there, a step at a time.
+        if start > 2 * record::MAX_POSITION {
+            return Err((start, "the position of a record"));
+        }
         if len > self.max_record {
             return Err((word, "the length of a record"));
         }

@@ -236,8 +236,10 @@ impl<T: Payload> Producer<T> {
 
     /// Leaves without having sent everything: the consumer gets what was pushed, then [`RingError::PeerGaveUp`].
     pub fn give_up(mut self) {
-        self.leave_hint();
-        self.endpoint.give_up();
+        if self.endpoint.is_held() {
+            self.leave_hint();
+            self.endpoint.give_up();
+        }
     }
 
     /// Asks the kernel whether the consumer lives, if one has come: for a producer that has nothing to push for a while.
@@ -251,8 +253,10 @@ impl<T: Payload> Producer<T> {
 
     /// Lets go of this side without closing: the consumer waits for another producer.
     pub fn hand_over(mut self) {
-        self.leave_hint();
-        self.endpoint.hand_over();
+        if self.endpoint.is_held() {
+            self.leave_hint();
+            self.endpoint.hand_over();
+        }
     }
 }
 

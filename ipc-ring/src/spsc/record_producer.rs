@@ -36,6 +36,8 @@ pub struct RecordProducer {
     /// A word that is held back until all records of a slice stand: where, and what.
     held_back: Option<(u64, u64)>,
     holding_back: bool,
+    /// Room that a grant was given for and that did not come back: leaked, if it is found here.
+    lent: Option<Place>,
 }
 
 impl RecordProducer {
@@ -72,7 +74,7 @@ impl RecordProducer {
         // The last producer may have written payload behind the tail.
         bytes.clear(offset + CONTROL as u64, (offset / LINE + 1) * LINE);
         let (limit, clean_to) = (position, position / LINE * LINE);
-        Self { endpoint, bytes, position, offset, limit, clean_to, held_back: None, holding_back: false }
+        Self { endpoint, bytes, position, offset, limit, clean_to, held_back: None, holding_back: false, lent: None }
     }
 
     /// How to wait: a short spin, then sleep, unless said otherwise.
@@ -104,6 +106,9 @@ impl RecordProducer {
     #[inline(always)]
     fn find_room(&mut self, len: usize) -> Result<Place, RingError> {
         self.endpoint.check_process()?;
+        if let Some(place) = self.lent.take() {
+            self.forget_clean(place);
+        }
         if len > self.bytes.max_record {
             return Err(RingError::TooLarge { len, max: self.bytes.max_record });
         }
@@ -132,7 +137,7 @@ impl RecordProducer {
     /// [`RingError::Corrupted`].
     pub fn try_claim(&mut self, len: usize) -> Result<Grant<'_>, RingError> {
         let place = self.find_room(len)?;
-        Ok(Grant { producer: self, place, len, committed: false })
+        Ok(Grant::new(self, place, len))
     }
 
     /// As [`try_claim`](Self::try_claim), waiting for room as long as a living consumer may make some, or none has come yet.
@@ -159,7 +164,7 @@ impl RecordProducer {
             Err(RingError::Full) => self.wait_for_room(len, deadline)?,
             found => found?,
         };
-        Ok(Grant { producer: self, place, len, committed: false })
+        Ok(Grant::new(self, place, len))
     }
 
     fn wait_for_room(&mut self, len: usize, deadline: Option<Instant>) -> Result<Place, RingError> {
@@ -224,27 +229,19 @@ impl RecordProducer {
     ///
     /// As [`try_push`](Self::try_push), if not even one was pushed; nothing was, then.
     pub fn try_push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<usize, RingError> {
+        let slice = Slice::begin(self);
         let mut pushed = 0;
-        let mut outcome = Ok(());
-        self.holding_back = true;
         for record in records {
-            match self.find_room(record.as_ref().len()) {
-                Ok(place) => self.write(place, record.as_ref()),
-                Err(reason) => {
-                    outcome = Err(reason);
-                    break;
-                }
+            // Asked once: it might answer otherwise the second time.
+            let record = record.as_ref();
+            match slice.0.find_room(record.len()) {
+                Ok(place) => slice.0.write(place, record),
+                Err(reason) if pushed == 0 => return Err(reason),
+                Err(_) => break,
             }
             pushed += 1;
         }
-        self.holding_back = false;
-        if let Some((offset, word)) = self.held_back.take() {
-            // Release: who sees this word sees all records that hang on it. Pairs with the consumer's Acquire.
-            self.bytes.control(offset).store(word, Ordering::Release);
-            self.leave_hint();
-            self.endpoint.wake_other();
-        }
-        if pushed == 0 { outcome.map(|()| 0) } else { Ok(pushed) }
+        Ok(pushed)
     }
 
     /// Pushes all the records, waiting for room as [`push`](Self::push) does; those for which there is room together are published
@@ -278,7 +275,10 @@ impl RecordProducer {
         let mut pushed = 0;
         while pushed < records.len() {
             let step = match self.try_push_slice(&records[pushed..]) {
-                Err(RingError::Full) => self.wait_for_room(records[pushed].as_ref().len(), deadline).map(|_| 0),
+                Err(RingError::Full) => match records[pushed].as_ref().len() {
+                    len if len > self.bytes.max_record => Err(RingError::TooLarge { len, max: self.bytes.max_record }),
+                    len => self.wait_for_room(len, deadline).map(|_| 0),
+                },
                 step => step,
             };
             pushed += step.map_err(|reason| PushError { value: pushed, reason })?;
@@ -380,8 +380,10 @@ impl RecordProducer {
 
     /// Leaves without having sent everything: the consumer gets what was committed, then [`RingError::PeerGaveUp`].
     pub fn give_up(mut self) {
-        self.leave_hint();
-        self.endpoint.give_up();
+        if self.endpoint.is_held() {
+            self.leave_hint();
+            self.endpoint.give_up();
+        }
     }
 
     /// Asks the kernel whether the consumer lives, if one has come: for a producer that has nothing to push for a while.
@@ -395,8 +397,33 @@ impl RecordProducer {
 
     /// Lets go of this side without closing: the consumer waits for another producer.
     pub fn hand_over(mut self) {
-        self.leave_hint();
-        self.endpoint.hand_over();
+        if self.endpoint.is_held() {
+            self.leave_hint();
+            self.endpoint.hand_over();
+        }
+    }
+}
+
+/// Records that are published together when this drops; also if a caller's `as_ref` panics between two of them.
+struct Slice<'a>(&'a mut RecordProducer);
+
+impl<'a> Slice<'a> {
+    fn begin(producer: &'a mut RecordProducer) -> Self {
+        producer.holding_back = true;
+        Self(producer)
+    }
+}
+
+impl Drop for Slice<'_> {
+    fn drop(&mut self) {
+        let producer = &mut *self.0;
+        producer.holding_back = false;
+        if let Some((offset, word)) = producer.held_back.take() {
+            // Release: who sees this word sees all records that hang on it. Pairs with the consumer's Acquire.
+            producer.bytes.control(offset).store(word, Ordering::Release);
+            producer.leave_hint();
+            producer.endpoint.wake_other();
+        }
     }
 }
 
@@ -455,10 +482,14 @@ pub struct Grant<'a> {
     producer: &'a mut RecordProducer,
     place: Place,
     len: usize,
-    committed: bool,
 }
 
-impl Grant<'_> {
+impl<'a> Grant<'a> {
+    fn new(producer: &'a mut RecordProducer, place: Place, len: usize) -> Self {
+        producer.lent = Some(place);
+        Self { producer, place, len }
+    }
+
     fn offset(&self) -> u64 {
         self.producer.offset_of(self.place.start)
     }
@@ -467,8 +498,9 @@ impl Grant<'_> {
     ///
     /// # Errors
     ///
-    /// [`RingError::TooLarge`] if they reach beyond the claimed length; nothing is written, then.
+    /// [`RingError::TooLarge`] if they reach beyond the claimed length, [`RingError::WrongProcess`] in a fork child; nothing is written, then.
     pub fn write_at(&mut self, at: usize, bytes: &[u8]) -> Result<(), RingError> {
+        self.producer.endpoint.check_process()?;
         match at.checked_add(bytes.len()) {
             Some(end) if end <= self.len => {
                 self.producer.bytes.write(self.offset(), at, bytes);
@@ -479,28 +511,27 @@ impl Grant<'_> {
     }
 
     /// Publishes the record, all of its claimed length.
-    pub fn commit(self) {
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::WrongProcess`] in a fork child, whose parent has the grant.
+    pub fn commit(self) -> Result<(), RingError> {
         let len = self.len;
-        self.finish(len);
+        self.commit_len(len)
     }
 
     /// Publishes the first `len` bytes as the record.
     ///
     /// # Errors
     ///
-    /// [`RingError::TooLarge`] if that is more than was claimed: the grant is aborted.
+    /// [`RingError::TooLarge`] if that is more than was claimed: the grant is aborted; [`RingError::WrongProcess`] in a fork child.
     pub fn commit_len(self, len: usize) -> Result<(), RingError> {
         if len > self.len {
             return Err(RingError::TooLarge { len, max: self.len });
         }
-        self.finish(len);
-        Ok(())
-    }
-
-    fn finish(mut self, len: usize) {
-        self.committed = true;
         let mut place = self.place;
         let producer = &mut *self.producer;
+        producer.endpoint.check_process()?;
         if len < self.len {
             place.end = record::end(place.start, len);
             // What was written behind the shorter record is not zero.
@@ -510,15 +541,19 @@ impl Grant<'_> {
                 producer.bytes.clear(next, (next / LINE + 1) * LINE);
             }
         }
+        producer.lent = None;
         producer.commit(place, len);
         producer.endpoint.wake_other();
+        Ok(())
     }
 }
 
 impl Drop for Grant<'_> {
     fn drop(&mut self) {
-        if !self.committed {
-            let place = self.place;
+        // Not in a fork child: the room is its parent's.
+        if self.producer.endpoint.is_held()
+            && let Some(place) = self.producer.lent.take()
+        {
             self.producer.forget_clean(place);
         }
     }
