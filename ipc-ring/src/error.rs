@@ -62,6 +62,12 @@ pub enum RingError {
         /// Bytes that are possible.
         max: usize,
     },
+    /// There is no memory for a record of that length. It was not taken.
+    #[error("no memory for a record of {len} bytes")]
+    OutOfMemory {
+        /// Bytes of the record.
+        len: usize,
+    },
     /// Control data in the ring contradicts itself: a peer does not follow the protocol. Nothing outside the ring was touched.
     #[error("the ring is corrupted: {what} is {found}, expected at most {limit}")]
     Corrupted {

@@ -178,6 +178,7 @@ fn a_slice_is_published_together() {
     assert_eq!(consumer.try_pop_slice(15, |_| panic!("there is none")), Err(RingError::Empty));
     assert_eq!(producer.try_push_slice::<&[u8]>(&[]), Ok(0));
     assert_eq!(consumer.try_pop_slice(0, |_| panic!("none was asked for")), Ok(0));
+    assert_eq!(consumer.pop_slice(0, |_| panic!("none was asked for")), Ok(0));
     // More than fits: what does, does.
     let many = vec![vec![1; 100]; 1000];
     let pushed = producer.try_push_slice(&many).unwrap();

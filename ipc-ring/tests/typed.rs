@@ -273,6 +273,33 @@ fn a_damaged_ring_gives_errors_and_nothing_else() {
     }
 }
 
+#[test]
+fn a_hint_that_its_producer_did_not_live_to_leave_does_not_stop_successors() {
+    let segment = scratch(1 << 16);
+    let ring = Ring::<u64>::create(&segment, "ring", 20).unwrap();
+    let mut producer = ring.producer().unwrap();
+    let mut consumer = ring.consumer().unwrap();
+    let mut next = 0;
+    for _ in 0..50 {
+        // As if it were killed between its publication and its hint.
+        let hint_at = segment.objects()[0].offset as usize + 5 * 128;
+        let hint = producer.position();
+        let pushed = producer.try_push_slice(&(next..next + 40).collect::<Vec<_>>()).unwrap() as u64;
+        scribble(&segment, hint_at, hint);
+        std::mem::forget(producer);
+        scribble(&segment, segment.objects()[0].offset as usize + 128, 0);
+        (next..next + pushed).for_each(|value| assert_eq!(consumer.try_pop(), Ok(value)));
+        assert_eq!(consumer.try_pop(), Err(RingError::Empty));
+        producer = ring.producer().unwrap();
+        next += pushed;
+        producer.try_push(next).unwrap();
+        consumer.hand_over();
+        consumer = ring.consumer().unwrap();
+        assert_eq!(consumer.try_pop(), Ok(next));
+        next += 1;
+    }
+}
+
 /// Writes to the segment behind the library's back.
 fn scribble(segment: &ipc_core::Segment, offset: usize, value: u64) {
     use std::os::unix::fs::FileExt;

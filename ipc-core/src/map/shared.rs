@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -134,14 +134,6 @@ impl Mapping<ReadWrite> {
 }
 
 impl Mapping<ReadWrite> {
-    fn word<T>(&self, offset: usize) -> &T {
-        let end = offset.checked_add(size_of::<T>());
-        assert!(end.is_some_and(|end| end <= self.len) && offset.is_multiple_of(align_of::<T>()), "offset {offset}");
-        // SAFETY: in bounds and aligned, as just asserted (the base is page-aligned); private to this module and used for atomic
-        // integers only, for which shared mutable memory and every bit pattern are fine.
-        unsafe { &*self.base.as_ptr().add(offset).cast::<T>() }
-    }
-
     /// The 8-byte word at `offset`.
     ///
     /// # Panics
@@ -149,42 +141,35 @@ impl Mapping<ReadWrite> {
     /// If the offset is not a multiple of 8 or the word is not inside the mapping. Check offsets that come from shared memory first.
     #[inline]
     pub fn u64_at(&self, offset: usize) -> &AtomicU64 {
-        self.word(offset)
-    }
-
-    /// The 4-byte word at `offset`.
-    ///
-    /// # Panics
-    ///
-    /// As [`u64_at`](Self::u64_at), with 4.
-    #[inline]
-    pub fn u32_at(&self, offset: usize) -> &AtomicU32 {
-        self.word(offset)
+        assert!(self.contains(offset, 8) && offset.is_multiple_of(8), "offset {offset}");
+        // SAFETY: in bounds and aligned, as just asserted (the base is page-aligned); an atomic word bears writers elsewhere, and every
+        // bit pattern.
+        unsafe { self.base.add(offset).cast::<AtomicU64>().as_ref() }
     }
 
     /// Whether `len` bytes at `offset` are inside the mapping.
     #[inline]
-    pub fn contains(&self, offset: usize, len: usize) -> bool {
+    pub(crate) fn contains(&self, offset: usize, len: usize) -> bool {
         offset.checked_add(len).is_some_and(|end| end <= self.len)
     }
 
-    /// Copies `bytes` into the mapping.
+    /// Copies `bytes` into the mapping, where no other thread of this process accesses them meanwhile.
     ///
     /// # Panics
     ///
     /// If the range is not inside the mapping.
-    pub fn write(&self, offset: usize, bytes: &[u8]) {
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(self.contains(offset, bytes.len()), "offset {offset}");
         // SAFETY: in bounds as asserted, and private memory does not overlap a mapping.
         unsafe { copy::copy(bytes.as_ptr(), self.base.as_ptr().add(offset), bytes.len()) }
     }
 
-    /// Copies bytes out of the mapping.
+    /// Copies bytes out of the mapping; other processes may write them meanwhile.
     ///
     /// # Panics
     ///
     /// If the range is not inside the mapping.
-    pub fn read(&self, offset: usize, bytes: &mut [u8]) {
+    pub(crate) fn read(&self, offset: usize, bytes: &mut [u8]) {
         assert!(self.contains(offset, bytes.len()), "offset {offset}");
         // SAFETY: in bounds as asserted, and private memory does not overlap a mapping.
         unsafe { copy::copy(self.base.as_ptr().add(offset), bytes.as_mut_ptr(), bytes.len()) }
@@ -195,7 +180,7 @@ impl Mapping<ReadWrite> {
     /// # Panics
     ///
     /// If the range is not inside the mapping.
-    pub fn zero(&self, offset: usize, len: usize) {
+    pub(crate) fn zero(&self, offset: usize, len: usize) {
         const ZEROS: [u8; 4096] = [0; 4096];
         let mut done = 0;
         while done < len {

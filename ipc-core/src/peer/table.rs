@@ -131,7 +131,9 @@ impl PeerTable {
                 .store(os::process_stat("self").map_or(0, |stat| stat.start_time), Ordering::Relaxed);
             map.u64_at(entry + PID_NAMESPACE).store(os::namespace("pid"), Ordering::Relaxed);
             map.u64_at(entry + TIME_NAMESPACE).store(os::namespace("time"), Ordering::Relaxed);
-            map.write(entry + BOOT_ID, &boot);
+            for (word, half) in boot.as_chunks().0.iter().enumerate() {
+                map.u64_at(entry + BOOT_ID + 8 * word).store(u64::from_le_bytes(*half), Ordering::Relaxed);
+            }
             map.u64_at(entry + ATTACHED_AT).store(os::unix_nanos(), Ordering::Relaxed);
             // Pairs with the Acquire load in `info`: who sees LIVE sees the fields above.
             state.store(me.generation() << GENERATION_SHIFT | LIVE, Ordering::Release);
@@ -172,8 +174,9 @@ impl PeerTable {
         let word = |offset| self.map.u64_at(entry + offset).load(Ordering::Relaxed);
         let pid = u32::try_from(word(PID)).unwrap_or(0);
         let pid_namespace = word(PID_NAMESPACE);
-        let mut origin = Origin { start_time: word(START_TIME), time_namespace: word(TIME_NAMESPACE), boot: [0; 16] };
-        self.map.read(entry + BOOT_ID, &mut origin.boot);
+        let boot = u128::from(word(BOOT_ID)) | u128::from(word(BOOT_ID + 8)) << 64;
+        let origin =
+            Origin { start_time: word(START_TIME), time_namespace: word(TIME_NAMESPACE), boot: boot.to_le_bytes() };
         let attached_at = SystemTime::UNIX_EPOCH
             .checked_add(Duration::from_nanos(word(ATTACHED_AT)))
             .unwrap_or(SystemTime::UNIX_EPOCH);

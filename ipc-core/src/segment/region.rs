@@ -3,7 +3,7 @@
 use super::{ObjectInfo, Segment};
 use crate::error::Error;
 use crate::map::Mapping;
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::AtomicU64;
 
 /// An object that was found or made: what the directory says of it, and its bytes.
 #[derive(Debug, Clone)]
@@ -73,32 +73,5 @@ impl Region {
     /// If it is not inside the range, or not aligned. Check offsets that come from shared memory first.
     pub fn u64_at(&self, offset: usize) -> &AtomicU64 {
         self.map().u64_at(self.check(offset, 8))
-    }
-
-    /// The 4-byte word at `offset` in the range.
-    ///
-    /// # Panics
-    ///
-    /// As [`u64_at`](Self::u64_at).
-    pub fn u32_at(&self, offset: usize) -> &AtomicU32 {
-        self.map().u32_at(self.check(offset, 4))
-    }
-
-    /// Copies bytes into the range.
-    ///
-    /// # Panics
-    ///
-    /// If they do not fit.
-    pub fn write(&self, offset: usize, bytes: &[u8]) {
-        self.map().write(self.check(offset, bytes.len()), bytes);
-    }
-
-    /// Copies bytes out of the range.
-    ///
-    /// # Panics
-    ///
-    /// If it has not as many.
-    pub fn read(&self, offset: usize, bytes: &mut [u8]) {
-        self.map().read(self.check(offset, bytes.len()), bytes);
     }
 }

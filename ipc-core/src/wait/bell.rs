@@ -25,22 +25,12 @@ const SLEEPING: u32 = 1;
 /// Between announcement and sleep the kernel compares the word again: a ring that came in between has set it to 0, and the sleep does not
 /// begin.
 ///
-/// Where the publisher's process is [not registered](Fences::Unregistered), the sleeper's first sleeps are short naps of 200 µs, then longer ones, up to
+/// Where the publisher's process is not [registered](crate::sync::register_for_heavy_fences), the sleeper's first sleeps are short naps of 200 µs, then longer ones, up to
 /// [`SLICE`](super::SLICE): a store leaves its core within nanoseconds and is found at the next look. A publisher that dies between its store and its
 /// ring costs the sleeper at most a slice.
 #[derive(Debug, Clone, Copy)]
 pub struct Bell<'a> {
     word: &'a AtomicU32,
-}
-
-/// Whether the process on the other side executes barriers on request: see
-/// [`register_for_heavy_fences`](crate::sync::register_for_heavy_fences).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fences {
-    /// It does.
-    Registered,
-    /// It does not, or it is not known.
-    Unregistered,
 }
 
 /// How an attempt to sleep ended.
@@ -78,14 +68,20 @@ impl<'a> Bell<'a> {
     }
 
     /// Announces this side, looks once more, and sleeps for at most `longest`; where no fence reaches the publisher, for at most `nap`.
-    pub(super) fn sleep(&self, fences: Fences, nap: Duration, longest: Duration, look: impl FnOnce() -> bool) -> Sleep {
+    pub(super) fn sleep(
+        &self,
+        registered: bool,
+        nap: Duration,
+        longest: Duration,
+        look: impl FnOnce() -> bool,
+    ) -> Sleep {
         self.word.store(SLEEPING, Ordering::Relaxed);
         let fenced = heavy_fence();
         if look() {
             self.word.store(NOBODY, Ordering::Relaxed);
             return Sleep::NotNeeded;
         }
-        let limit = if fenced && fences == Fences::Registered { longest } else { longest.min(nap) };
+        let limit = if fenced && registered { longest } else { longest.min(nap) };
         if os::futex_wait(self.word, SLEEPING, limit).is_err() {
             // The word is gone from under us (a truncated file), or futexes are forbidden: pass the time in another way.
             std::thread::sleep(limit);

@@ -3,10 +3,12 @@
 mod bell;
 mod strategy;
 
-pub use bell::{Bell, Fences, Sleep};
+pub use bell::{Bell, Sleep};
 pub use strategy::{Cancel, WaitStrategy};
 
 use std::time::{Duration, Instant};
+
+use crate::sync::{AtomicU64, Ordering};
 
 /// How long a sleeper sleeps before it looks whether its peer is dead and whether it was cancelled. Nothing is taken from
 /// anybody when it passes.
@@ -40,8 +42,9 @@ pub struct Wait<'a> {
     pub deadline: Option<Instant>,
     /// What else ends the wait.
     pub cancel: Option<&'a Cancel>,
-    /// Whether the other side's process executes barriers on request.
-    pub fences: Fences,
+    /// Non-zero while the process on the other side is [registered](crate::sync::register_for_heavy_fences) to execute barriers on
+    /// request. Looked at before each sleep: another process may have taken over there.
+    pub fences: &'a AtomicU64,
 }
 
 impl Wait<'_> {
@@ -104,13 +107,18 @@ impl Wait<'_> {
                     longest = longest.min(deadline.saturating_duration_since(now));
                 }
                 let mut found = None;
-                let outcome = self.bell.sleep(self.fences, nap, longest, || {
+                let registered = self.fences.load(Ordering::Relaxed) != 0;
+                let outcome = self.bell.sleep(registered, nap, longest, || {
                     found = look().transpose();
                     found.is_some()
                 });
                 match outcome {
                     Sleep::NotNeeded => {}
-                    Sleep::Slept => slept(),
+                    Sleep::Slept => {
+                        slept();
+                        // Woken for something that a look does not find: the other side may have left.
+                        next_question = Some(now);
+                    }
                 }
                 // A publisher that no fence reaches is looked for again soon, then less and less often.
                 nap = (nap * 4).min(SLICE);
@@ -129,12 +137,14 @@ impl Wait<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::{AtomicU32, Ordering};
+    use crate::sync::AtomicU32;
     use std::convert::Infallible;
     use std::sync::atomic::AtomicBool;
 
+    static UNREGISTERED: AtomicU64 = AtomicU64::new(0);
+
     fn wait<'a>(word: &'a AtomicU32, strategy: WaitStrategy) -> Wait<'a> {
-        Wait { bell: Bell::new(word), strategy, deadline: None, cancel: None, fences: Fences::Unregistered }
+        Wait { bell: Bell::new(word), strategy, deadline: None, cancel: None, fences: &UNREGISTERED }
     }
 
     #[test]

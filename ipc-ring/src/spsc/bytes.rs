@@ -102,10 +102,12 @@ impl Bytes {
     }
 
     /// Copies `len` bytes of payload to the end of a vector.
+    ///
+    /// The length is at most the ring's longest record; but a segment with holes may claim to be larger than all memory.
     #[inline]
-    pub(super) fn append_to(&self, offset: u64, len: usize, target: &mut Vec<u8>) {
+    pub(super) fn append_to(&self, offset: u64, len: usize, target: &mut Vec<u8>) -> Result<(), RingError> {
         assert!(offset + (CONTROL + len) as u64 <= self.ring, "inside the ring");
-        target.reserve(len);
+        target.try_reserve(len).map_err(|_| RingError::OutOfMemory { len })?;
         let filled = target.len();
         // SAFETY: the source is inside the ring, as just asserted; `reserve` made room for `len` bytes behind the filled ones, and the copy
         // initialises exactly those.
@@ -113,6 +115,7 @@ impl Bytes {
             copy::copy(self.payload(offset), target.as_mut_ptr().add(filled), len);
             target.set_len(filled + len);
         }
+        Ok(())
     }
 
     /// Copies the payload into a slice of the same length.

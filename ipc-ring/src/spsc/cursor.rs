@@ -211,35 +211,39 @@ impl<T: Payload> Cursor<T> {
 
     /// Where the published part ends: follows control words from here, where a publication ended once.
     ///
-    /// Ends after as many steps as there are items, whatever stands in the ring.
+    /// What counts is the distance from `head`: the hint that we start from may be behind it. Ends after as many steps as there are items, whatever
+    /// stands in the ring.
     pub(super) fn find_tail(&mut self, head: u64) -> Result<u64, RingError> {
+        let in_ring = |position: u64, items: u64| {
+            let used = position.wrapping_sub(head);
+            let corrupted = RingError::Corrupted { what: "the distance from head to tail", found: used, limit: items };
+            if used > items { Err(corrupted) } else { Ok(position) }
+        };
         for _ in 0..=self.items() {
             // Pairs with the publishing Release store.
             let published = self.control().load(Ordering::Acquire);
-            if !self.is_ahead(published)? {
+            if !self.is_news(published) {
                 break;
             }
-            self.go_to(published);
+            self.go_to(in_ring(published, self.items())?);
         }
-        let ahead = self.position.wrapping_sub(head);
-        if ahead > self.items() {
-            return Err(RingError::Corrupted {
-                what: "the distance from head to tail",
-                found: ahead,
-                limit: self.items(),
-            });
-        }
-        Ok(self.position)
+        in_ring(self.position, self.items())
+    }
+
+    /// Whether a position found in the current cell is ahead of ours: neither of an earlier lap, nor popped already. Half of all
+    /// numbers are, so that any value is or is not.
+    #[inline(always)]
+    fn is_news(&self, published: u64) -> bool {
+        published.wrapping_sub(self.position).wrapping_sub(1) < u64::MAX / 2
     }
 
     /// Whether a control word that stands in the current cell publishes anything from `position` on.
     #[inline(always)]
     pub(super) fn is_ahead(&self, published: u64) -> Result<bool, RingError> {
-        let ahead = published.wrapping_sub(self.position);
-        // Of an earlier lap, or of what was popped already; half of all numbers, so that any value is one of the two.
-        if ahead.wrapping_sub(1) >= u64::MAX / 2 {
+        if !self.is_news(published) {
             return Ok(false);
         }
+        let ahead = published.wrapping_sub(self.position);
         if ahead > self.items() {
             return Err(RingError::Corrupted {
                 what: "the number of published items",

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ipc_core::peer::process::Process;
 use ipc_core::peer::{PeerDescription, PeerId, Role, RoleState};
 use ipc_core::sync::{AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences};
-use ipc_core::wait::{Bell, Cancel, Fences, Interrupted, Wait, WaitStrategy};
+use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Object, Region};
 
 use crate::error::{RingError, Side};
@@ -312,13 +312,12 @@ impl Endpoint {
         }
         let (sleeps, waits) = self.lines.counters(self.side);
         count(waits);
-        let registered = self.lines.fences(self.other_side()).load(Ordering::Relaxed) != 0;
         let wait = Wait {
             bell: self.lines.bell(self.side),
             strategy: self.strategy,
             deadline,
             cancel: self.cancel.as_ref(),
-            fences: if registered { Fences::Registered } else { Fences::Unregistered },
+            fences: self.lines.fences(self.other_side()),
         };
         match wait.until(&mut look, || self.check_other(), || count(sleeps)) {
             Ok(found) => Ok(found),

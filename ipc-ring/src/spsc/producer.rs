@@ -59,7 +59,10 @@ impl<T: Payload> Producer<T> {
 
     pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>) -> Self {
         let limit = cursor.position;
-        Self { endpoint, cursor, limit }
+        let producer = Self { endpoint, cursor, limit };
+        // The last one may have died before it left its own, with the consumer far beyond it by now.
+        producer.leave_hint();
+        producer
     }
 
     /// How to wait: a short spin, then sleep, unless said otherwise.

@@ -181,11 +181,11 @@ impl RecordConsumer {
     ///
     /// # Errors
     ///
-    /// As [`try_peek`](Self::try_peek); `record` is empty, then.
+    /// As [`try_peek`](Self::try_peek), and [`RingError::OutOfMemory`]; `record` is empty, then.
     pub fn try_pop(&mut self, record: &mut Vec<u8>) -> Result<usize, RingError> {
         record.clear();
         let found = self.find()?;
-        Ok(self.pop_found(found, record))
+        self.pop_found(found, record)
     }
 
     /// Pops a record, waiting for one as [`peek`](Self::peek) does: `record` then holds exactly its bytes. Returns its length, or
@@ -193,7 +193,7 @@ impl RecordConsumer {
     ///
     /// # Errors
     ///
-    /// As [`peek`](Self::peek); `record` is empty, then.
+    /// As [`peek`](Self::peek), and [`RingError::OutOfMemory`]; `record` is empty, then.
     pub fn pop(&mut self, record: &mut Vec<u8>) -> Result<Option<usize>, RingError> {
         self.pop_waiting(record, None)
     }
@@ -210,13 +210,13 @@ impl RecordConsumer {
     fn pop_waiting(&mut self, record: &mut Vec<u8>, deadline: Option<Instant>) -> Result<Option<usize>, RingError> {
         record.clear();
         let found = self.find_waiting(deadline);
-        Ok(end_is_none(found)?.map(|found| self.pop_found(found, record)))
+        end_is_none(found)?.map(|found| self.pop_found(found, record)).transpose()
     }
 
-    fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> usize {
-        self.bytes.append_to(self.offset_of(found.start), found.len, record);
+    fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
+        self.bytes.append_to(self.offset_of(found.start), found.len, record)?;
         self.step_over(found);
-        found.len
+        Ok(found.len)
     }
 
     /// Pops the records that are there, at most `most` of them, and gives each to `each` as a view in place: in bulk, without a copy.
@@ -252,6 +252,9 @@ impl RecordConsumer {
     ///
     /// As [`peek`](Self::peek).
     pub fn pop_slice(&mut self, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
+        if most == 0 {
+            return Ok(0);
+        }
         let waited = self.find_waiting(None);
         match end_is_none(waited)? {
             Some(_) => self.try_pop_slice(most, each),

@@ -74,7 +74,19 @@ impl RecordProducer {
         // The last producer may have written payload behind the tail.
         bytes.clear(offset + CONTROL as u64, (offset / LINE + 1) * LINE);
         let (limit, clean_to) = (position, position / LINE * LINE);
-        Self { endpoint, bytes, position, offset, limit, clean_to, held_back: None, holding_back: false, lent: None }
+        let producer = Self {
+            endpoint,
+            bytes,
+            position,
+            offset,
+            limit,
+            clean_to,
+            held_back: None,
+            holding_back: false,
+            lent: None,
+        };
+        producer.leave_hint();
+        producer
     }
 
     /// How to wait: a short spin, then sleep, unless said otherwise.
