@@ -19,7 +19,7 @@ use super::source::Source;
 use crate::cpu::{self, monotonic_ns};
 use crate::fork::{self, Child};
 use crate::interrupt::Interrupt;
-use crate::stream::{RING, ring_capacity};
+use crate::stream::{CONSUMER_WAITS, RING, ring_capacity};
 
 /// How long one transfer may take before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -152,6 +152,7 @@ fn produce(mut producer: RecordProducer, source: &Source, record_size: usize) ->
 }
 
 fn consume(mut consumer: RecordConsumer) -> anyhow::Result<End> {
+    consumer.set_strategy(CONSUMER_WAITS);
     let (mut end, mut hash) = (End::default(), Xxh3::new());
     while let Some(record) = consumer.peek()? {
         hash.update(&record);

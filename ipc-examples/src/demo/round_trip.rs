@@ -183,8 +183,9 @@ fn ring<T: Payload + PartialEq>(
     clock: u64,
 ) -> anyhow::Result<Histogram<u64>> {
     let segment = Segment::anonymous().create()?;
-    Ring::<T>::create(&segment, "there", 64)?;
-    Ring::<T>::create(&segment, "back", 64)?;
+    // A ring for latency is small: its lines stay in the first-level caches.
+    Ring::<T>::create(&segment, "there", 8)?;
+    Ring::<T>::create(&segment, "back", 8)?;
     let child = fork::child(|| {
         pin_child();
         let segment = segment.inherit()?;
