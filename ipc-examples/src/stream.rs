@@ -38,9 +38,6 @@ pub fn ring_capacity(record_size: usize) -> usize {
     (record_size * 4).max(2 << 20)
 }
 
-/// How the consumer of a stream waits: asleep, while the producer gets ahead; for the same reason.
-pub const CONSUMER_WAITS: WaitStrategy = WaitStrategy::sleep();
-
 /// What went through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
@@ -318,7 +315,7 @@ pub fn receive(name: &str, output: &mut File, wait: Duration, interrupt: &Interr
     let (segment, mut consumer) = find(name, Instant::now() + wait, interrupt)?;
     let _unlink = Unlink(segment);
     consumer.set_cancel(interrupt.cancel());
-    consumer.set_strategy(CONSUMER_WAITS);
+    consumer.set_strategy(WaitStrategy::bulk());
     let outcome = receive_all(&mut consumer, output, interrupt);
     match outcome {
         Ok(report) => {

@@ -12,6 +12,7 @@ pub struct WaitStrategy {
     spins: u64,
     yields: u64,
     sleeps: bool,
+    pauses: u32,
 }
 
 /// What to do after a look that found nothing.
@@ -24,30 +25,49 @@ pub(super) enum Step {
 
 impl Default for WaitStrategy {
     fn default() -> Self {
-        Self { spins: 1500, yields: 4, sleeps: true }
+        Self { spins: 1500, yields: 4, sleeps: true, pauses: 1 }
     }
 }
 
 impl WaitStrategy {
     /// Never lets go of the core: the lowest latency, at the price of a core for each waiter.
     pub const fn spin() -> Self {
-        Self { spins: u64::MAX, yields: 0, sleeps: false }
+        Self { spins: u64::MAX, yields: 0, sleeps: false, pauses: 1 }
     }
 
     /// Spins for a short time, then offers the core to others at each look: for more waiters than cores, without system calls to
     /// wake them.
     pub const fn spin_then_yield() -> Self {
-        Self { spins: 1500, yields: u64::MAX, sleeps: false }
+        Self { spins: 1500, yields: u64::MAX, sleeps: false, pauses: 1 }
     }
 
     /// Sleeps at once: the least use of the processor, about 40 µs of latency.
     pub const fn sleep() -> Self {
-        Self { spins: 0, yields: 0, sleeps: true }
+        Self { spins: 0, yields: 0, sleeps: true, pauses: 1 }
     }
 
     /// Spins for `spins` looks, yields for `yields` looks, then sleeps. A look costs some 25 ns.
     pub const fn spin_then_sleep(spins: u64, yields: u64) -> Self {
-        Self { spins, yields, sleeps: true }
+        Self { spins, yields, sleeps: true, pauses: 1 }
+    }
+
+    /// For streams in bulk: spins for about a millisecond, but looks only every 10 µs or so, then sleeps.
+    ///
+    /// A consumer that follows its producer line by line slows both: the lines go straight from one core's cache to the other's. Where
+    /// it was measured, letting the producer get ahead moved 4 KiB records several times faster. Not for latency.
+    pub const fn bulk() -> Self {
+        Self::spin_then_sleep(100, 0).looking_every(400)
+    }
+
+    /// Has a spinning wait pause `pauses` times between two looks: once, unless said otherwise. A pause takes about 25 ns.
+    #[must_use]
+    pub const fn looking_every(self, pauses: u32) -> Self {
+        Self { pauses, ..self }
+    }
+
+    /// Pauses between two looks.
+    pub(super) const fn pauses(&self) -> u32 {
+        self.pauses
     }
 
     /// Whether this strategy ever sleeps, and so wants to be woken.

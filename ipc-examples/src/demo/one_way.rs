@@ -10,6 +10,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Subcommand;
 use indicatif::ProgressBar;
 use ipc_core::Segment;
+use ipc_core::wait::WaitStrategy;
 use ipc_ring::spsc::{RecordConsumer, RecordProducer, RecordRing};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::Xxh3;
@@ -19,7 +20,7 @@ use super::source::Source;
 use crate::cpu::{self, monotonic_ns};
 use crate::fork::{self, Child};
 use crate::interrupt::Interrupt;
-use crate::stream::{CONSUMER_WAITS, RING, ring_capacity};
+use crate::stream::{RING, ring_capacity};
 
 /// How long one transfer may take before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -152,7 +153,7 @@ fn produce(mut producer: RecordProducer, source: &Source, record_size: usize) ->
 }
 
 fn consume(mut consumer: RecordConsumer) -> anyhow::Result<End> {
-    consumer.set_strategy(CONSUMER_WAITS);
+    consumer.set_strategy(WaitStrategy::bulk());
     let (mut end, mut hash) = (End::default(), Xxh3::new());
     while let Some(record) = consumer.peek()? {
         hash.update(&record);

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use xxhash_rust::xxh3::Xxh3;
 
-/// Bytes of a made stream that are different from each other; then they come again.
-const PERIOD: u64 = 64 << 20;
+/// Bytes of a made stream that are different from each other; then they come again. As what a program has just made: in the processor's cache,
+/// so that it is the way that is measured, and not the memory.
+const PERIOD: u64 = 4 << 20;
 
 /// The default size of a made stream.
 const DEFAULT_SIZE: u64 = 256 << 20;
