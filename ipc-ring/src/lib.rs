@@ -42,3 +42,8 @@ mod record;
 pub mod spsc;
 
 pub use error::{PushError, RingError, Side};
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -19,6 +19,9 @@ use source::Source;
 /// Record sizes of the one-way part.
 const RECORD_SIZES: [usize; 2] = [4096, 65536];
 
+/// Samples of round trips are short, so there are more of them.
+const ROUND_TRIPS_PER_ROUND: usize = 3;
+
 /// Moves a stream between two processes over a named segment and over an anonymous one, and through a pipe and a Unix socket beside
 /// them; then plays ping-pong over each, and over two bare cache lines. Checks every byte, and prints a table.
 #[derive(Debug, Parser)]
@@ -68,7 +71,8 @@ pub fn main_with(options: Options) -> anyhow::Result<()> {
     anyhow::ensure!(options.rounds > 0, "the number of rounds is 0: expected at least 1");
     let interrupt = Interrupt::install()?;
     let source = Source::new(options.input.as_deref(), options.size)?;
-    let steps = options.rounds * (RECORD_SIZES.len() * Way::ALL.len()) + options.rounds * round_trip::Kind::ALL.len();
+    let steps =
+        options.rounds * (RECORD_SIZES.len() * Way::ALL.len() + ROUND_TRIPS_PER_ROUND * round_trip::Kind::ALL.len());
     let bar = progress(steps as u64);
     // Pinned, so that the numbers are of two cores; on a machine with one, of one.
     let cores = cpu::two_cores();
@@ -78,7 +82,7 @@ pub fn main_with(options: Options) -> anyhow::Result<()> {
         one_ways.extend(one_way::measure(&source, record_size, options.rounds, cores, &interrupt, &bar)?);
     }
     bar.set_message("round trips");
-    let round_trips = round_trip::measure(options.rounds, cores, &interrupt, &bar)?;
+    let round_trips = round_trip::measure(options.rounds * ROUND_TRIPS_PER_ROUND, cores, &interrupt, &bar)?;
     bar.finish_and_clear();
     let report = report::Report { source: &source, cores, one_ways, round_trips };
     if options.json {

@@ -67,8 +67,9 @@ impl Kind {
 
     fn trips(self) -> u64 {
         match self {
-            Self::Floor | Self::RingWord | Self::RingLine => 40_000,
-            Self::RingSleeping | Self::Pipe(_) | Self::Socket(_) => 1_500,
+            // Short, so that the two probes around a sample see the same placement of the cores.
+            Self::Floor | Self::RingWord | Self::RingLine => 10_000,
+            Self::RingSleeping | Self::Pipe(_) | Self::Socket(_) => 500,
         }
     }
 }
@@ -86,7 +87,7 @@ pub(super) struct RoundTrip {
 }
 
 /// The rest of a sample before the trips that count.
-const WARM_UP: u64 = 2_000;
+const WARM_UP: u64 = 1_000;
 
 /// Times each call of `trip`, less what reading the clock costs.
 fn time(trips: u64, clock: u64, mut trip: impl FnMut(u64) -> anyhow::Result<()>) -> anyhow::Result<Histogram<u64>> {
@@ -260,8 +261,8 @@ pub(super) fn measure(
     for _ in 0..rounds {
         let mut before = sample(Kind::Floor, cores, clock)?;
         for (index, kind) in Kind::ALL.into_iter().enumerate() {
-            // A fast kind may find itself between two placements: another try or two.
-            for _ in 0..3 {
+            // It may find itself between two placements: then it is tried again.
+            for _ in 0..5 {
                 ensure!(!interrupt.is_set(), "interrupted");
                 let taken = sample(kind, cores, clock)?;
                 let after = sample(Kind::Floor, cores, clock)?;
