@@ -7,8 +7,9 @@ use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Payload, Segment};
 
 use super::cursor::Cursor;
-use super::endpoint::{Endpoint, Other};
+use super::endpoint::{Endpoint, Leaving, Other};
 use super::ring::Ring;
+use super::sides::consumer_side;
 use crate::error::{RingError, Side};
 
 /// The consumer's side of a [`Ring`]: one in all processes at a time.
@@ -31,56 +32,14 @@ pub struct Consumer<T: Payload> {
 }
 
 impl<T: Payload> Consumer<T> {
-    /// Makes a ring that holds at least `capacity` values, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Ring::create`].
-    pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-        Ring::create(segment, name, capacity)?.consumer()
-    }
-
-    /// Finds the ring of that name, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Ring::open`] and [`Ring::consumer`].
-    pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
-        Ring::open(segment, name)?.consumer()
-    }
-
-    /// Finds the ring of that name or makes it, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Ring::open_or_create`] and [`Ring::consumer`].
-    pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-        Ring::open_or_create(segment, name, capacity)?.consumer()
-    }
-
     pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>, available: u64, batch: u64) -> Self {
         let acknowledged = cursor.position;
         Self { endpoint, cursor, available, acknowledged, batch }
     }
 
-    /// How to wait: a short spin, then sleep, unless said otherwise.
-    pub fn set_strategy(&mut self, strategy: WaitStrategy) {
-        self.endpoint.strategy = strategy;
-    }
-
-    /// What ends waits early.
-    pub fn set_cancel(&mut self, cancel: Cancel) {
-        self.endpoint.cancel = Some(cancel);
-    }
-
     /// Values popped since the ring was made, counting once those that were popped again after a death.
     pub fn position(&self) -> u64 {
         self.cursor.position
-    }
-
-    /// Whether a producer has come and not left: it may be dead, which only waiting finds out.
-    pub fn has_producer(&self) -> bool {
-        matches!(self.endpoint.other(), Other::Held(_))
     }
 
     /// Pops a value if there is one.
@@ -129,31 +88,13 @@ impl<T: Payload> Consumer<T> {
     /// Empty for now, or for good.
     #[inline]
     fn empty(&mut self) -> RingError {
-        let gone = match self.endpoint.other() {
-            Other::Closed => RingError::Closed(Side::Producer),
-            Other::GaveUp => RingError::PeerGaveUp(Side::Producer),
-            Other::Awaited | Other::Held(_) => return RingError::Empty,
-        };
+        let Some(gone) = self.gone() else { return RingError::Empty };
         // What was published before it left is visible now that its leaving is: look once more.
         match self.see() {
             Ok(true) => RingError::Empty,
             Ok(false) => gone,
             Err(error) => error,
         }
-    }
-
-    /// Tells the producer, and a successor, that everything popped so far is done with.
-    ///
-    /// Without it that is told in batches, by later calls to pop. Costs a store to this side's line.
-    #[inline]
-    pub fn acknowledge(&mut self) {
-        if self.endpoint.check_process().is_err() {
-            return;
-        }
-        self.acknowledged = self.cursor.position;
-        // Release: our reads happened before the producer, which loads this with Acquire, writes there again.
-        self.endpoint.lines().head().store(self.acknowledged, Ordering::Release);
-        self.endpoint.wake_other();
     }
 
     /// Pops a value, waiting for one as long as a living producer may push some, or none has come yet. `None`: the producer has closed and all
@@ -266,31 +207,9 @@ impl<T: Payload> Consumer<T> {
         let popped = self.wait_for_some(deadline).and_then(|()| self.try_pop_slice(values));
         Ok(end_is_none(popped)?.unwrap_or(0))
     }
-
-    /// Leaves without having taken everything, and acknowledges nothing more: the producer is told [`RingError::PeerGaveUp`] when it finds the ring full.
-    pub fn give_up(mut self) {
-        self.endpoint.give_up();
-    }
-
-    /// Asks the kernel whether the producer lives, if one has come. What it had published can still be popped if not.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::PeerDied`], [`RingError::Closed`], [`RingError::PeerGaveUp`].
-    pub fn check_producer(&self) -> Result<(), RingError> {
-        self.endpoint.check_other()
-    }
-
-    /// Says that nobody will pop here any more: the producer is told when it finds the ring full. The same as dropping the consumer.
-    pub fn close(self) {}
-
-    /// Acknowledges all that was popped, and lets go of this side without closing: the producer goes on until the ring is full, then waits for another
-    /// consumer.
-    pub fn hand_over(mut self) {
-        self.acknowledge();
-        self.endpoint.hand_over();
-    }
 }
+
+consumer_side!(impl [<T: Payload>] Consumer<T>, ring: Ring<T>);
 
 /// The producer's close is the end of the stream to those who wait for more.
 pub(super) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {
@@ -298,16 +217,5 @@ pub(super) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, 
         Ok(value) => Ok(Some(value)),
         Err(RingError::Closed(Side::Producer)) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-impl<T: Payload> Drop for Consumer<T> {
-    fn drop(&mut self) {
-        if self.endpoint.is_held() {
-            if !std::thread::panicking() {
-                self.acknowledge();
-            }
-            self.endpoint.close();
-        }
     }
 }

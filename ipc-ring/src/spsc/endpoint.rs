@@ -333,35 +333,41 @@ impl Endpoint {
         !self.left && self.process.is_current()
     }
 
-    /// Says how this side leaves, lets go of the role, and wakes the other side.
-    fn leave(&mut self, status: u64) {
+    /// Says how this side leaves, lets go of the role, and wakes the other side. Does nothing the second time, and in a fork child.
+    pub(super) fn leave(&mut self, leaving: Leaving) {
         if !self.is_held() {
             return;
         }
         self.left = true;
         let segment = self.lines.region().segment();
-        if status != 0 {
-            let me = segment.peer_id().to_bits();
-            self.lines.status(self.side).store(status << STATUS_SHIFT | me, Ordering::Relaxed);
-        }
+        let me = segment.peer_id().to_bits();
+        let status = match leaving {
+            Leaving::Closing => CLOSED << STATUS_SHIFT | me,
+            Leaving::GivingUp => GAVE_UP << STATUS_SHIFT | me,
+            Leaving::HandingOver => 0,
+        };
+        self.lines.status(self.side).store(status, Ordering::Relaxed);
         // Releases all that was published, and the status.
         self.lines.role(self.side).release(segment);
         self.wake_other();
     }
+}
 
-    /// Leaves for good; in a panic without saying that all went well.
-    pub(super) fn close(&mut self) {
-        self.leave(if std::thread::panicking() { GAVE_UP } else { CLOSED });
-    }
+/// How a side leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// For good.
+    Closing,
+    /// Without having done its part.
+    GivingUp,
+    /// To a successor.
+    HandingOver,
+}
 
-    /// Leaves without having done its part.
-    pub(super) fn give_up(&mut self) {
-        self.leave(GAVE_UP);
-    }
-
-    /// Leaves to a successor.
-    pub(super) fn hand_over(&mut self) {
-        self.leave(0);
+impl Leaving {
+    /// When a handle drops: a panic does not say that all went well.
+    pub(super) fn for_drop() -> Self {
+        if std::thread::panicking() { Self::GivingUp } else { Self::Closing }
     }
 }
 

@@ -16,14 +16,17 @@ mod bytes;
 mod consumer;
 mod cursor;
 mod endpoint;
+mod grant;
 mod producer;
 mod record_consumer;
 mod record_producer;
 mod ring;
+mod sides;
 
 pub use consumer::Consumer;
 pub use endpoint::{SideState, Stats};
+pub use grant::Grant;
 pub use producer::Producer;
 pub use record_consumer::{RecordConsumer, View};
-pub use record_producer::{Grant, RecordProducer};
+pub use record_producer::RecordProducer;
 pub use ring::{RecordRing, Ring};

@@ -7,8 +7,9 @@ use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Payload, Segment};
 
 use super::cursor::Cursor;
-use super::endpoint::{Endpoint, Other};
+use super::endpoint::{Endpoint, Leaving, Other};
 use super::ring::Ring;
+use super::sides::producer_side;
 use crate::error::{PushError, RingError, Side};
 
 /// At most this many items are published together, so that the consumer can begin while the rest of a long slice is
@@ -30,33 +31,6 @@ pub struct Producer<T: Payload> {
 }
 
 impl<T: Payload> Producer<T> {
-    /// Makes a ring that holds at least `capacity` values, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Ring::create`].
-    pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-        Ring::create(segment, name, capacity)?.producer()
-    }
-
-    /// Finds the ring of that name, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Ring::open`] and [`Ring::producer`].
-    pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
-        Ring::open(segment, name)?.producer()
-    }
-
-    /// Finds the ring of that name or makes it, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Ring::open_or_create`] and [`Ring::producer`].
-    pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-        Ring::open_or_create(segment, name, capacity)?.producer()
-    }
-
     pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>) -> Self {
         let limit = cursor.position;
         let producer = Self { endpoint, cursor, limit };
@@ -65,38 +39,15 @@ impl<T: Payload> Producer<T> {
         producer
     }
 
-    /// How to wait: a short spin, then sleep, unless said otherwise.
-    pub fn set_strategy(&mut self, strategy: WaitStrategy) {
-        self.endpoint.strategy = strategy;
-    }
-
-    /// What ends waits early.
-    pub fn set_cancel(&mut self, cancel: Cancel) {
-        self.endpoint.cancel = Some(cancel);
-    }
-
     /// Values pushed since the ring was made, by all its producers: where a successor goes on.
     pub fn position(&self) -> u64 {
         self.cursor.position
     }
 
-    /// Whether a consumer has come and not left: it may be dead, which only waiting finds out.
-    pub fn has_consumer(&self) -> bool {
-        matches!(self.endpoint.other(), Other::Held(_))
-    }
-
     /// Looks at the consumer's progress, as the ring looks full by what was last seen of it.
     #[cold]
     fn refresh(&mut self) -> Result<(), RingError> {
-        if look_for_room(&self.endpoint, &self.cursor, &mut self.limit)? { Ok(()) } else { Err(self.full()) }
-    }
-
-    fn full(&self) -> RingError {
-        match self.endpoint.other() {
-            Other::Closed => RingError::Closed(Side::Consumer),
-            Other::GaveUp => RingError::PeerGaveUp(Side::Consumer),
-            Other::Awaited | Other::Held(_) => RingError::Full,
-        }
+        if look_for_room(&self.endpoint, &self.cursor, &mut self.limit)? { Ok(()) } else { Err(self.no_room()) }
     }
 
     #[inline(always)]
@@ -125,13 +76,6 @@ impl<T: Payload> Producer<T> {
         }
         self.endpoint.wake_other();
         Ok(())
-    }
-
-    /// Leaves word of how far we are, for a successor. Every publication since began at or after it.
-    #[inline(always)]
-    fn leave_hint(&self) {
-        // Release: a consumer that claims its side goes by it, and has to see all that was published before it.
-        self.endpoint.lines().tail_hint().store(self.cursor.position, Ordering::Release);
     }
 
     /// Pushes a value, waiting for room as long as a living consumer may make some, or none has come yet.
@@ -224,44 +168,9 @@ impl<T: Payload> Producer<T> {
         }
         Ok(())
     }
-
-    /// Waits until the consumer has acknowledged everything that was pushed, or the deadline passes.
-    ///
-    /// # Errors
-    ///
-    /// As [`push_deadline`](Self::push_deadline): [`RingError::Closed`] if the consumer left before, [`RingError::PeerDied`] if it died.
-    pub fn drain_deadline(&mut self, deadline: Instant) -> Result<(), RingError> {
-        drain(&self.endpoint, self.cursor.position, deadline)
-    }
-
-    /// Says that no more will come: the consumer pops what is there, then gets the end. The same as dropping the producer.
-    pub fn close(self) {}
-
-    /// Leaves without having sent everything: the consumer gets what was pushed, then [`RingError::PeerGaveUp`].
-    pub fn give_up(mut self) {
-        if self.endpoint.is_held() {
-            self.leave_hint();
-            self.endpoint.give_up();
-        }
-    }
-
-    /// Asks the kernel whether the consumer lives, if one has come: for a producer that has nothing to push for a while.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::PeerDied`], [`RingError::Closed`], [`RingError::PeerGaveUp`].
-    pub fn check_consumer(&self) -> Result<(), RingError> {
-        self.endpoint.check_other()
-    }
-
-    /// Lets go of this side without closing: the consumer waits for another producer.
-    pub fn hand_over(mut self) {
-        if self.endpoint.is_held() {
-            self.leave_hint();
-            self.endpoint.hand_over();
-        }
-    }
 }
+
+producer_side!(impl [<T: Payload>] Producer<T>, ring: Ring<T>);
 
 /// Looks at the consumer's progress, and notes up to where there is room; whether there is any.
 fn look_for_room<T: Payload>(endpoint: &Endpoint, cursor: &Cursor<T>, limit: &mut u64) -> Result<bool, RingError> {
@@ -273,18 +182,4 @@ fn look_for_room<T: Payload>(endpoint: &Endpoint, cursor: &Cursor<T>, limit: &mu
     }
     *limit = seen;
     Ok(room > 0)
-}
-
-/// Waits until everything before `tail` is acknowledged.
-pub(super) fn drain(endpoint: &Endpoint, tail: u64, deadline: Instant) -> Result<(), RingError> {
-    endpoint.wait(Some(deadline), || Ok((endpoint.lines().head().load(Ordering::Acquire) == tail).then_some(())))
-}
-
-impl<T: Payload> Drop for Producer<T> {
-    fn drop(&mut self) {
-        if self.endpoint.is_held() {
-            self.leave_hint();
-            self.endpoint.close();
-        }
-    }
 }

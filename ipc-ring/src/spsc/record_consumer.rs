@@ -8,8 +8,9 @@ use ipc_core::{Error, Segment};
 
 use super::bytes::{Bytes, Found};
 use super::consumer::end_is_none;
-use super::endpoint::{Endpoint, Other};
+use super::endpoint::{Endpoint, Leaving, Other};
 use super::ring::RecordRing;
+use super::sides::consumer_side;
 use crate::error::{RingError, Side};
 
 /// The consumer's side of a [`RecordRing`]: one in all processes at a time.
@@ -33,57 +34,15 @@ pub struct RecordConsumer {
 }
 
 impl RecordConsumer {
-    /// Makes a ring of `capacity` bytes, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`RecordRing::create`].
-    pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-        RecordRing::create(segment, name, capacity)?.consumer()
-    }
-
-    /// Finds the ring of that name, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`RecordRing::open`] and [`RecordRing::consumer`].
-    pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
-        RecordRing::open(segment, name)?.consumer()
-    }
-
-    /// Finds the ring of that name or makes it, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`RecordRing::open_or_create`] and [`RecordRing::consumer`].
-    pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-        RecordRing::open_or_create(segment, name, capacity)?.consumer()
-    }
-
     /// Goes on at `position`: what lies before it is acknowledged.
     pub(super) fn new(endpoint: Endpoint, bytes: Bytes, position: u64, batch: u64) -> Self {
         let offset = bytes.offset(position);
         Self { endpoint, bytes, position, offset, acknowledged: position, batch }
     }
 
-    /// How to wait: a short spin, then sleep, unless said otherwise.
-    pub fn set_strategy(&mut self, strategy: WaitStrategy) {
-        self.endpoint.strategy = strategy;
-    }
-
-    /// What ends waits early.
-    pub fn set_cancel(&mut self, cancel: Cancel) {
-        self.endpoint.cancel = Some(cancel);
-    }
-
     /// Bytes of the ring, framing included, taken since it was made.
     pub fn position(&self) -> u64 {
         self.position
-    }
-
-    /// Whether a producer has come and not left: it may be dead, which only waiting finds out.
-    pub fn has_producer(&self) -> bool {
-        matches!(self.endpoint.other(), Other::Held(_))
     }
 
     /// Finds the next record; acknowledges in batches what was taken by earlier calls.
@@ -106,11 +65,7 @@ impl RecordConsumer {
         if self.acknowledged != self.position {
             self.acknowledge();
         }
-        let gone = match self.endpoint.other() {
-            Other::Closed => RingError::Closed(Side::Producer),
-            Other::GaveUp => RingError::PeerGaveUp(Side::Producer),
-            Other::Awaited | Other::Held(_) => return Err(RingError::Empty),
-        };
+        let Some(gone) = self.gone() else { return Err(RingError::Empty) };
         // What was committed before it left is visible now that its leaving is: look once more.
         self.bytes.look(self.position, self.offset)?.ok_or(gone)
     }
@@ -261,45 +216,9 @@ impl RecordConsumer {
             None => Ok(0),
         }
     }
-
-    /// Tells the producer, and a successor, that everything taken so far is done with.
-    ///
-    /// Without it that is told in batches, by later calls. Costs a store to this side's line.
-    #[inline]
-    pub fn acknowledge(&mut self) {
-        if self.endpoint.check_process().is_err() {
-            return;
-        }
-        self.acknowledged = self.position;
-        // Release: our reads happened before the producer, which loads this with Acquire, writes there again.
-        self.endpoint.lines().head().store(self.acknowledged, Ordering::Release);
-        self.endpoint.wake_other();
-    }
-
-    /// Leaves without having taken everything, and acknowledges nothing more: the producer is told [`RingError::PeerGaveUp`] when it finds the ring full.
-    pub fn give_up(mut self) {
-        self.endpoint.give_up();
-    }
-
-    /// Asks the kernel whether the producer lives, if one has come. What it had published can still be popped if not.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::PeerDied`], [`RingError::Closed`], [`RingError::PeerGaveUp`].
-    pub fn check_producer(&self) -> Result<(), RingError> {
-        self.endpoint.check_other()
-    }
-
-    /// Says that nobody will pop here any more: the producer is told when it finds the ring full. The same as dropping the consumer.
-    pub fn close(self) {}
-
-    /// Acknowledges all that was taken, and lets go of this side without closing: the producer goes on until the ring is full, then waits for
-    /// another consumer.
-    pub fn hand_over(mut self) {
-        self.acknowledge();
-        self.endpoint.hand_over();
-    }
 }
+
+consumer_side!(impl [] RecordConsumer, ring: RecordRing);
 
 /// A record in place, lent by [`RecordConsumer::peek`]. Dereferences to its bytes.
 ///
@@ -344,17 +263,6 @@ mod in_place {
             // SAFETY: `Bytes::find` checked that the record lies in the ring; it is committed and not acknowledged while this view borrows the consumer, so
             // a producer that follows the protocol does not write there.
             unsafe { self.consumer.bytes.view(offset, self.found.len) }
-        }
-    }
-}
-
-impl Drop for RecordConsumer {
-    fn drop(&mut self) {
-        if self.endpoint.is_held() {
-            if !std::thread::panicking() {
-                self.acknowledge();
-            }
-            self.endpoint.close();
         }
     }
 }

@@ -7,9 +7,10 @@ use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Segment};
 
 use super::bytes::Bytes;
-use super::endpoint::{Endpoint, Lines, Other};
-use super::producer::drain;
+use super::endpoint::{Endpoint, Leaving, Lines, Other};
+use super::grant::Grant;
 use super::ring::RecordRing;
+use super::sides::producer_side;
 use crate::error::{PushError, RingError, Side};
 use crate::record::{self, CONTROL, Place};
 
@@ -23,8 +24,8 @@ const LINE: u64 = CACHE_LINE as u64;
 /// place. Wait-free while there is room. If the process dies before the commit, nothing of the record was published.
 #[derive(Debug)]
 pub struct RecordProducer {
-    endpoint: Endpoint,
-    bytes: Bytes,
+    pub(super) endpoint: Endpoint,
+    pub(super) bytes: Bytes,
     /// Where the next control word goes. That word is zero, and so are those behind it in the same line.
     position: u64,
     /// `position` in the ring.
@@ -37,37 +38,10 @@ pub struct RecordProducer {
     held_back: Option<(u64, u64)>,
     holding_back: bool,
     /// Room that a grant was given for and that did not come back: leaked, if it is found here.
-    lent: Option<Place>,
+    pub(super) lent: Option<Place>,
 }
 
 impl RecordProducer {
-    /// Makes a ring of `capacity` bytes, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`RecordRing::create`].
-    pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-        RecordRing::create(segment, name, capacity)?.producer()
-    }
-
-    /// Finds the ring of that name, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`RecordRing::open`] and [`RecordRing::producer`].
-    pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
-        RecordRing::open(segment, name)?.producer()
-    }
-
-    /// Finds the ring of that name or makes it, and claims this side of it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`RecordRing::open_or_create`] and [`RecordRing::producer`].
-    pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-        RecordRing::open_or_create(segment, name, capacity)?.producer()
-    }
-
     /// Goes on at `position`, where the committed part ends.
     pub(super) fn new(endpoint: Endpoint, bytes: Bytes, position: u64) -> Self {
         let offset = bytes.offset(position);
@@ -89,24 +63,9 @@ impl RecordProducer {
         producer
     }
 
-    /// How to wait: a short spin, then sleep, unless said otherwise.
-    pub fn set_strategy(&mut self, strategy: WaitStrategy) {
-        self.endpoint.strategy = strategy;
-    }
-
-    /// What ends waits early.
-    pub fn set_cancel(&mut self, cancel: Cancel) {
-        self.endpoint.cancel = Some(cancel);
-    }
-
     /// Bytes of the ring, framing included, used since it was made, by all its producers: where a successor goes on.
     pub fn position(&self) -> u64 {
         self.position
-    }
-
-    /// Whether a consumer has come and not left: it may be dead, which only waiting finds out.
-    pub fn has_consumer(&self) -> bool {
-        matches!(self.endpoint.other(), Other::Held(_))
     }
 
     /// The longest record that the ring takes.
@@ -128,11 +87,7 @@ impl RecordProducer {
         if place.end <= self.limit || self.refresh(place.end)? {
             return Ok(place);
         }
-        Err(match self.endpoint.other() {
-            Other::Closed => RingError::Closed(Side::Consumer),
-            Other::GaveUp => RingError::PeerGaveUp(Side::Consumer),
-            Other::Awaited | Other::Held(_) => RingError::Full,
-        })
+        Err(self.no_room())
     }
 
     #[cold]
@@ -300,7 +255,7 @@ impl RecordProducer {
 
     /// Where a position not far behind our own lies in the ring.
     #[inline(always)]
-    fn offset_of(&self, position: u64) -> u64 {
+    pub(super) fn offset_of(&self, position: u64) -> u64 {
         let offset = self.offset + position.wrapping_sub(self.position);
         if offset >= self.bytes.ring { offset - self.bytes.ring } else { offset }
     }
@@ -310,7 +265,7 @@ impl RecordProducer {
     /// Before it, the word where the next record will begin is zeroed, so that old payload there is never taken for a control word. That is
     /// usually done by then: the line behind is prepared after each commit, where it costs the consumer nothing.
     #[inline(always)]
-    fn commit(&mut self, place: Place, len: usize) {
+    pub(super) fn commit(&mut self, place: Place, len: usize) {
         let Place { start, end } = place;
         let (at, next) = (self.offset_of(start), self.offset_of(end));
         let newly_opened = start.is_multiple_of(LINE);
@@ -361,8 +316,20 @@ impl RecordProducer {
         }
     }
 
+    /// As [`commit`](Self::commit), of a record that is shorter than the room that was written for it.
+    pub(super) fn commit_shorter(&mut self, start: u64, len: usize) {
+        let end = record::end(start, len);
+        // What was written behind the shorter record is not zero.
+        self.clean_to = self.position / LINE * LINE;
+        let next = self.offset_of(end);
+        if !end.is_multiple_of(LINE) {
+            self.bytes.clear(next, (next / LINE + 1) * LINE);
+        }
+        self.commit(Place { start, end }, len);
+    }
+
     /// After payload was written that is not committed: nothing behind the control word at `position` is known to be zero.
-    fn forget_clean(&mut self, place: Place) {
+    pub(super) fn forget_clean(&mut self, place: Place) {
         let start = self.offset_of(place.start);
         let line_end = (start / LINE + 1) * LINE;
         if !place.start.is_multiple_of(LINE) {
@@ -371,50 +338,9 @@ impl RecordProducer {
         }
         self.clean_to = self.position / LINE * LINE;
     }
-
-    /// Leaves word of how far we are, for a successor.
-    #[inline(always)]
-    fn leave_hint(&self) {
-        self.endpoint.lines().tail_hint().store(self.position, Ordering::Release);
-    }
-
-    /// Waits until the consumer has acknowledged everything that was pushed, or the deadline passes.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::TimedOut`]; [`RingError::Closed`] if the consumer left before, [`RingError::PeerDied`] if it died.
-    pub fn drain_deadline(&mut self, deadline: Instant) -> Result<(), RingError> {
-        drain(&self.endpoint, self.position, deadline)
-    }
-
-    /// Says that no more will come: the consumer pops what is there, then gets the end. The same as dropping the producer.
-    pub fn close(self) {}
-
-    /// Leaves without having sent everything: the consumer gets what was committed, then [`RingError::PeerGaveUp`].
-    pub fn give_up(mut self) {
-        if self.endpoint.is_held() {
-            self.leave_hint();
-            self.endpoint.give_up();
-        }
-    }
-
-    /// Asks the kernel whether the consumer lives, if one has come: for a producer that has nothing to push for a while.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::PeerDied`], [`RingError::Closed`], [`RingError::PeerGaveUp`].
-    pub fn check_consumer(&self) -> Result<(), RingError> {
-        self.endpoint.check_other()
-    }
-
-    /// Lets go of this side without closing: the consumer waits for another producer.
-    pub fn hand_over(mut self) {
-        if self.endpoint.is_held() {
-            self.leave_hint();
-            self.endpoint.hand_over();
-        }
-    }
 }
+
+producer_side!(impl [] RecordProducer, ring: RecordRing);
 
 /// Records that are published together when this drops; also if a caller's `as_ref` panics between two of them.
 struct Slice<'a>(&'a mut RecordProducer);
@@ -483,122 +409,4 @@ pub(super) fn read_head(lines: &Lines) -> Result<u64, RingError> {
         return Err(RingError::Corrupted { what: "the head", found: head, limit: record::MAX_POSITION });
     }
     Ok(head)
-}
-
-/// Room for one record, to be written in place. Dropping it without a commit aborts it: nothing of it was ever visible.
-///
-/// It dereferences to the record's bytes, which hold whatever was there before. Writing through it is sound as long as every
-/// attached peer follows the protocol, as with any memory map of a file: see docs/TRUST.md; [`write_at`](Self::write_at) holds against any peer.
-#[derive(Debug)]
-pub struct Grant<'a> {
-    producer: &'a mut RecordProducer,
-    place: Place,
-    len: usize,
-}
-
-impl<'a> Grant<'a> {
-    fn new(producer: &'a mut RecordProducer, place: Place, len: usize) -> Self {
-        producer.lent = Some(place);
-        Self { producer, place, len }
-    }
-
-    fn offset(&self) -> u64 {
-        self.producer.offset_of(self.place.start)
-    }
-
-    /// Copies bytes into the record, from byte `at` on.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::TooLarge`] if they reach beyond the claimed length, [`RingError::WrongProcess`] in a fork child; nothing is written, then.
-    pub fn write_at(&mut self, at: usize, bytes: &[u8]) -> Result<(), RingError> {
-        self.producer.endpoint.check_process()?;
-        match at.checked_add(bytes.len()) {
-            Some(end) if end <= self.len => {
-                self.producer.bytes.write(self.offset(), at, bytes);
-                Ok(())
-            }
-            end => Err(RingError::TooLarge { len: end.unwrap_or(usize::MAX), max: self.len }),
-        }
-    }
-
-    /// Publishes the record, all of its claimed length.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::WrongProcess`] in a fork child, whose parent has the grant.
-    pub fn commit(self) -> Result<(), RingError> {
-        let len = self.len;
-        self.commit_len(len)
-    }
-
-    /// Publishes the first `len` bytes as the record.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::TooLarge`] if that is more than was claimed: the grant is aborted; [`RingError::WrongProcess`] in a fork child.
-    pub fn commit_len(self, len: usize) -> Result<(), RingError> {
-        if len > self.len {
-            return Err(RingError::TooLarge { len, max: self.len });
-        }
-        let mut place = self.place;
-        let producer = &mut *self.producer;
-        producer.endpoint.check_process()?;
-        if len < self.len {
-            place.end = record::end(place.start, len);
-            // What was written behind the shorter record is not zero.
-            producer.clean_to = producer.position / LINE * LINE;
-            let next = producer.offset_of(place.end);
-            if !place.end.is_multiple_of(LINE) {
-                producer.bytes.clear(next, (next / LINE + 1) * LINE);
-            }
-        }
-        producer.lent = None;
-        producer.commit(place, len);
-        producer.endpoint.wake_other();
-        Ok(())
-    }
-}
-
-impl Drop for Grant<'_> {
-    fn drop(&mut self) {
-        // Not in a fork child: the room is its parent's.
-        if self.producer.endpoint.is_held()
-            && let Some(place) = self.producer.lent.take()
-        {
-            self.producer.forget_clean(place);
-        }
-    }
-}
-
-#[expect(unsafe_code, reason = "the one place where room is lent")]
-mod in_place {
-    use super::Grant;
-    use std::ops::{Deref, DerefMut};
-
-    impl Deref for Grant<'_> {
-        type Target = [u8];
-
-        fn deref(&self) -> &[u8] {
-            // SAFETY: the place was computed for `len` bytes in the ring; it is not committed, so the protocol gives it to this producer
-            // alone, which this grant borrows exclusively.
-            unsafe { self.producer.bytes.view(self.offset(), self.len) }
-        }
-    }
-
-    impl DerefMut for Grant<'_> {
-        fn deref_mut(&mut self) -> &mut [u8] {
-            // SAFETY: as for `deref`, and `&mut self` makes this the only reference.
-            unsafe { self.producer.bytes.room(self.offset(), self.len) }
-        }
-    }
-}
-
-impl Drop for RecordProducer {
-    fn drop(&mut self) {
-        if self.endpoint.is_held() {
-            self.leave_hint();
-            self.endpoint.close();
-        }
-    }
 }

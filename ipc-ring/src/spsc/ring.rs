@@ -9,7 +9,7 @@ use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
 use super::bytes::Bytes;
 use super::consumer::Consumer;
 use super::cursor::{Cursor, Layout};
-use super::endpoint::{DATA, Endpoint, GEOMETRY, Lines, SideState, Stats};
+use super::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines, SideState, Stats};
 use super::producer::Producer;
 use super::record_consumer::RecordConsumer;
 use super::record_producer::{RecordProducer, find_tail, read_head};
@@ -71,7 +71,7 @@ fn claimed<T>(object: &Object, mut endpoint: Endpoint, found: Result<T, RingErro
     match found {
         Ok(found) => Ok((endpoint, found)),
         Err(error) => {
-            endpoint.give_up();
+            endpoint.leave(Leaving::GivingUp);
             Err(object.corrupted("the ring", "control words in order", error))
         }
     }

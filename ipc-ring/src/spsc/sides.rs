@@ -1,0 +1,230 @@
+//! What both kinds of producer have, and both kinds of consumer: being made, waiting, and leaving.
+
+/// The part of a producer that does not depend on what it carries. Needs the fields `endpoint`, and `position` as a method.
+macro_rules! producer_side {
+    (impl [$($generics:tt)*] $handle:ty, ring: $ring:ty) => {
+        impl $($generics)* $handle {
+            /// Makes a ring of this capacity, and claims this side of it.
+            ///
+            /// # Errors
+            ///
+            /// Those of the ring's `create`.
+            pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+                <$ring>::create(segment, name, capacity)?.producer()
+            }
+
+            /// Finds the ring of that name, and claims this side of it.
+            ///
+            /// # Errors
+            ///
+            /// Those of the ring's `open`, and [`Error::RoleHeld`] if a living producer has it.
+            pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
+                <$ring>::open(segment, name)?.producer()
+            }
+
+            /// Finds the ring of that name or makes it, and claims this side of it.
+            ///
+            /// # Errors
+            ///
+            /// Those of the ring's `open_or_create`, and [`Error::RoleHeld`] if a living producer has it.
+            pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+                <$ring>::open_or_create(segment, name, capacity)?.producer()
+            }
+
+            /// How to wait: a short spin, then sleep, unless said otherwise.
+            pub fn set_strategy(&mut self, strategy: WaitStrategy) {
+                self.endpoint.strategy = strategy;
+            }
+
+            /// What ends waits early.
+            pub fn set_cancel(&mut self, cancel: Cancel) {
+                self.endpoint.cancel = Some(cancel);
+            }
+
+            /// Whether a consumer has come and not left: it may be dead, which only waiting and
+            /// [`check_consumer`](Self::check_consumer) find out.
+            pub fn has_consumer(&self) -> bool {
+                matches!(self.endpoint.other(), Other::Held(_))
+            }
+
+            /// Asks the kernel whether the consumer lives, if one has come: for a producer that has nothing to push for a while.
+            ///
+            /// # Errors
+            ///
+            /// [`RingError::PeerDied`], [`RingError::Closed`], [`RingError::PeerGaveUp`].
+            pub fn check_consumer(&self) -> Result<(), RingError> {
+                self.endpoint.check_other()
+            }
+
+            /// Waits until the consumer has acknowledged everything that was pushed, or the deadline passes.
+            ///
+            /// # Errors
+            ///
+            /// [`RingError::TimedOut`]; [`RingError::Closed`] or [`RingError::PeerGaveUp`] if the consumer left before,
+            /// [`RingError::PeerDied`] if it died; [`RingError::Cancelled`], [`RingError::WrongProcess`].
+            pub fn drain_deadline(&mut self, deadline: Instant) -> Result<(), RingError> {
+                let (head, tail) = (self.endpoint.lines().head(), self.position());
+                self.endpoint.wait(Some(deadline), || Ok((head.load(Ordering::Acquire) == tail).then_some(())))
+            }
+
+            /// Leaves word of how far we are, for a successor. Every publication since began at or after it.
+            #[inline(always)]
+            fn leave_hint(&self) {
+                // Release: a consumer that claims its side goes by it, and has to see all that was published before it.
+                self.endpoint.lines().tail_hint().store(self.position(), Ordering::Release);
+            }
+
+            /// Why there is no room.
+            #[cold]
+            fn no_room(&self) -> RingError {
+                match self.endpoint.other() {
+                    Other::Closed => RingError::Closed(Side::Consumer),
+                    Other::GaveUp => RingError::PeerGaveUp(Side::Consumer),
+                    Other::Awaited | Other::Held(_) => RingError::Full,
+                }
+            }
+
+            /// Says that no more will come: the consumer pops what is there, then gets the end. The same as dropping the producer.
+            pub fn close(self) {}
+
+            /// Leaves without having sent everything: the consumer gets what was published, then [`RingError::PeerGaveUp`].
+            pub fn give_up(mut self) {
+                self.leave(Leaving::GivingUp);
+            }
+
+            /// Lets go of this side without closing: the consumer waits for another producer.
+            pub fn hand_over(mut self) {
+                self.leave(Leaving::HandingOver);
+            }
+
+            fn leave(&mut self, leaving: Leaving) {
+                if self.endpoint.is_held() {
+                    self.leave_hint();
+                    self.endpoint.leave(leaving);
+                }
+            }
+        }
+
+        impl $($generics)* Drop for $handle {
+            fn drop(&mut self) {
+                self.leave(Leaving::for_drop());
+            }
+        }
+    };
+}
+
+/// The part of a consumer that does not depend on what it carries. Needs the fields `endpoint` and `acknowledged`, and `position` as a
+/// method.
+macro_rules! consumer_side {
+    (impl [$($generics:tt)*] $handle:ty, ring: $ring:ty) => {
+        impl $($generics)* $handle {
+            /// Makes a ring of this capacity, and claims this side of it.
+            ///
+            /// # Errors
+            ///
+            /// Those of the ring's `create`.
+            pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+                <$ring>::create(segment, name, capacity)?.consumer()
+            }
+
+            /// Finds the ring of that name, and claims this side of it.
+            ///
+            /// # Errors
+            ///
+            /// Those of the ring's `open`, and [`Error::RoleHeld`] if a living consumer has it.
+            pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
+                <$ring>::open(segment, name)?.consumer()
+            }
+
+            /// Finds the ring of that name or makes it, and claims this side of it.
+            ///
+            /// # Errors
+            ///
+            /// Those of the ring's `open_or_create`, and [`Error::RoleHeld`] if a living consumer has it.
+            pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
+                <$ring>::open_or_create(segment, name, capacity)?.consumer()
+            }
+
+            /// How to wait: a short spin, then sleep, unless said otherwise.
+            pub fn set_strategy(&mut self, strategy: WaitStrategy) {
+                self.endpoint.strategy = strategy;
+            }
+
+            /// What ends waits early.
+            pub fn set_cancel(&mut self, cancel: Cancel) {
+                self.endpoint.cancel = Some(cancel);
+            }
+
+            /// Whether a producer has come and not left: it may be dead, which only waiting and
+            /// [`check_producer`](Self::check_producer) find out.
+            pub fn has_producer(&self) -> bool {
+                matches!(self.endpoint.other(), Other::Held(_))
+            }
+
+            /// Asks the kernel whether the producer lives, if one has come. What it had published can still be popped if not.
+            ///
+            /// # Errors
+            ///
+            /// [`RingError::PeerDied`], [`RingError::Closed`], [`RingError::PeerGaveUp`].
+            pub fn check_producer(&self) -> Result<(), RingError> {
+                self.endpoint.check_other()
+            }
+
+            /// Tells the producer, and a successor, that everything taken so far is done with.
+            ///
+            /// Without it that is told in batches, by later calls. Costs a store to this side's line.
+            #[inline]
+            pub fn acknowledge(&mut self) {
+                if self.endpoint.check_process().is_err() {
+                    return;
+                }
+                self.acknowledged = self.position();
+                // Release: our reads happened before the producer, which loads this with Acquire, writes there again.
+                self.endpoint.lines().head().store(self.acknowledged, Ordering::Release);
+                self.endpoint.wake_other();
+            }
+
+            /// Why there is nothing, if there will be nothing more.
+            #[inline]
+            fn gone(&self) -> Option<RingError> {
+                match self.endpoint.other() {
+                    Other::Closed => Some(RingError::Closed(Side::Producer)),
+                    Other::GaveUp => Some(RingError::PeerGaveUp(Side::Producer)),
+                    Other::Awaited | Other::Held(_) => None,
+                }
+            }
+
+            /// Says that nobody will pop here any more: the producer is told when it finds the ring full. The same as dropping the
+            /// consumer.
+            pub fn close(self) {}
+
+            /// Leaves without having taken everything, and acknowledges nothing more: the producer is told
+            /// [`RingError::PeerGaveUp`] when it finds the ring full.
+            pub fn give_up(mut self) {
+                self.endpoint.leave(Leaving::GivingUp);
+            }
+
+            /// Acknowledges all that was taken, and lets go of this side without closing: the producer goes on until the ring is full,
+            /// then waits for another consumer.
+            pub fn hand_over(mut self) {
+                self.acknowledge();
+                self.endpoint.leave(Leaving::HandingOver);
+            }
+        }
+
+        impl $($generics)* Drop for $handle {
+            fn drop(&mut self) {
+                if self.endpoint.is_held() {
+                    let leaving = Leaving::for_drop();
+                    // In a panic it is not known what was done with the last ones.
+                    if leaving == Leaving::Closing {
+                        self.acknowledge();
+                    }
+                    self.endpoint.leave(leaving);
+                }
+            }
+        }
+    };
+}
+
+pub(super) use {consumer_side, producer_side};
