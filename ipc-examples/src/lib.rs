@@ -6,6 +6,7 @@ pub mod fork;
 pub mod interrupt;
 pub mod stream;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs a program: its error becomes one line on standard error and a non-zero exit.
@@ -19,7 +20,8 @@ pub fn run(program: &str, body: impl FnOnce() -> anyhow::Result<()>) -> ExitCode
     match body() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{program}: error: {error:#}");
+            // Standard error may be closed or full: the exit status says it as well.
+            let _ = writeln!(std::io::stderr(), "{program}: error: {error:#}");
             ExitCode::FAILURE
         }
     }

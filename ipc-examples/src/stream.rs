@@ -35,7 +35,7 @@ const BLOCK: usize = 256 << 10;
 /// Past the second-level caches of both cores: where the consumer follows the producer so closely that lines go straight from one core's
 /// cache to the other's, a stream was up to thirty times slower.
 pub fn ring_capacity(record_size: usize) -> usize {
-    (record_size * 4).max(2 << 20)
+    record_size.saturating_mul(4).max(2 << 20)
 }
 
 /// What went through.
@@ -104,16 +104,25 @@ pub fn open_input(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// Where a program writes.
+#[derive(Debug)]
+pub struct Target {
+    file: File,
+    /// Whether it is a file that was named: what that holds is replaced, but not before there is something to replace it.
+    replaces: bool,
+}
+
 /// Opens what a program writes: `-` is standard output.
 ///
 /// # Errors
 ///
 /// If it cannot be created.
-pub fn open_output(path: &Path) -> anyhow::Result<File> {
+pub fn open_output(path: &Path) -> anyhow::Result<Target> {
     if path.as_os_str() == "-" {
-        return Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?));
+        return Ok(Target { file: File::from(io::stdout().as_fd().try_clone_to_owned()?), replaces: false });
     }
-    File::create(path).with_context(|| format!("cannot write {path:?}"))
+    let file = File::options().write(true).create(true).truncate(false).open(path);
+    Ok(Target { file: file.with_context(|| format!("cannot write {path:?}"))?, replaces: true })
 }
 
 /// Makes the segment and its ring, and claims the producer's side.
@@ -122,7 +131,7 @@ fn make(
     record_size: usize,
     deadline: Instant,
     interrupt: &Interrupt,
-) -> anyhow::Result<(Segment, RecordRing)> {
+) -> anyhow::Result<(Unlink, RecordRing)> {
     let capacity = ring_capacity(record_size);
     let size = RecordRing::required_size(capacity)
         .with_context(|| format!("records of {record_size} bytes are too large for a ring"))?;
@@ -130,7 +139,8 @@ fn make(
         let options = Segment::named(name).size(size).peers(8).objects(1).replace_dead(true);
         match options.create() {
             Ok(segment) => {
-                let ring = RecordRing::create(&segment, RING, capacity)?;
+                let segment = Unlink(segment);
+                let ring = RecordRing::create(&segment.0, RING, capacity)?;
                 return Ok((segment, ring));
             }
             // Somebody lives there: another producer, which is an error, or one that is about to leave.
@@ -168,11 +178,10 @@ pub fn send(
 ) -> anyhow::Result<Report> {
     ensure!(record_size > 0, "the record size is 0: expected at least 1 byte");
     let deadline = Instant::now() + wait;
-    let (segment, ring) = make(name, record_size, deadline, interrupt)?;
-    let _unlink = Unlink(segment);
+    let (_unlink, ring) = make(name, record_size, deadline, interrupt)?;
     let mut producer = ring.producer()?;
     producer.set_cancel(interrupt.cancel());
-    let outcome = send_all(&mut producer, input, record_size, name, deadline, interrupt);
+    let outcome = send_all(&ring, &mut producer, input, record_size, name, deadline, interrupt);
     match outcome {
         Ok(report) => {
             producer.close();
@@ -187,6 +196,7 @@ pub fn send(
 }
 
 fn send_all(
+    ring: &RecordRing,
     producer: &mut RecordProducer,
     input: &mut File,
     record_size: usize,
@@ -205,7 +215,7 @@ fn send_all(
     if record_size >= LARGE {
         loop {
             let mut grant = producer.claim(record_size).map_err(|error| pushing(error, interrupt))?;
-            let filled = read_full(input, &mut grant, interrupt, || Ok(()))?;
+            let filled = read_full(input, &mut grant, interrupt, || consumer_lives(ring, interrupt))?;
             hash.update(&grant[..filled]);
             if filled > 0 {
                 grant.commit_len(filled)?;
@@ -220,8 +230,7 @@ fn send_all(
         let block_size = (BLOCK / record_size).max(1) * record_size;
         let mut block = vec![0; block_size];
         loop {
-            let meanwhile = || producer.check_consumer().map_err(|error| pushing(error, interrupt));
-            let filled = read_full(input, &mut block, interrupt, meanwhile)?;
+            let filled = read_full(input, &mut block, interrupt, || consumer_lives(ring, interrupt))?;
             hash.update(&block[..filled]);
             for record in block[..filled].chunks(record_size) {
                 producer.push(record).map_err(|error| pushing(error, interrupt))?;
@@ -251,6 +260,16 @@ fn until_consumer_is_done(ring: &RecordRing, interrupt: &Interrupt) -> anyhow::R
         }
         ensure!(!interrupt.is_set(), "interrupted");
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// An error if the consumer has gone.
+fn consumer_lives(ring: &RecordRing, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let side = Side::Consumer;
+    match ring.side(side) {
+        SideState::Died(peer) => Err(pushing(RingError::PeerDied { side, peer }, interrupt)),
+        SideState::Closed | SideState::GaveUp => Err(pushing(RingError::PeerGaveUp(side), interrupt)),
+        _ => Ok(()),
     }
 }
 
@@ -288,18 +307,30 @@ fn read_full(
 /// Finds the segment that a living producer has made, and claims the consumer's side of its ring.
 fn find(name: &str, deadline: Instant, interrupt: &Interrupt) -> anyhow::Result<(Segment, RecordConsumer)> {
     loop {
+        let why;
         match Segment::named(name).open() {
             Ok(segment) => match RecordRing::open(&segment, RING) {
                 // Left behind by a producer that was killed, or about to be removed: not ours.
-                Ok(ring) if !matches!(ring.side(Side::Producer), SideState::Held(_)) => {}
-                Ok(ring) => return Ok((segment, ring.consumer()?)),
-                Err(Error::ObjectNotFound { .. }) => {}
+                Ok(ring) if !matches!(ring.side(Side::Producer), SideState::Held(_)) => {
+                    why = "no living producer".to_owned()
+                }
+                Ok(ring) => {
+                    let consumer = ring.consumer()?;
+                    if consumer.position() > 0 {
+                        consumer.give_up();
+                        bail!(
+                            "the consumer of segment {name:?} died in the middle of a stream: expected the beginning of one"
+                        );
+                    }
+                    return Ok((segment, consumer));
+                }
+                Err(error @ Error::ObjectNotFound { .. }) => why = error.to_string(),
                 Err(error) => return Err(error.into()),
             },
-            Err(Error::NotFound { .. }) => {}
+            Err(error @ Error::NotFound { .. }) => why = error.to_string(),
             Err(error) => return Err(error.into()),
         }
-        ensure!(Instant::now() < deadline, "no producer came to segment {name:?} in time");
+        ensure!(Instant::now() < deadline, "no producer came to segment {name:?} in time: {why}");
         ensure!(!interrupt.is_set(), "interrupted");
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -311,12 +342,15 @@ fn find(name: &str, deadline: Instant, interrupt: &Interrupt) -> anyhow::Result<
 ///
 /// If no producer comes within `wait`; if the producer dies or gives up; if the output cannot be written; if a signal comes. The segment's
 /// name is gone in every case.
-pub fn receive(name: &str, output: &mut File, wait: Duration, interrupt: &Interrupt) -> anyhow::Result<Report> {
+pub fn receive(name: &str, output: &mut Target, wait: Duration, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let (segment, mut consumer) = find(name, Instant::now() + wait, interrupt)?;
     let _unlink = Unlink(segment);
+    if output.replaces && output.file.metadata()?.is_file() {
+        output.file.set_len(0).context("cannot write the output")?;
+    }
     consumer.set_cancel(interrupt.cancel());
     consumer.set_strategy(WaitStrategy::bulk());
-    let outcome = receive_all(&mut consumer, output, interrupt);
+    let outcome = receive_all(&mut consumer, &mut output.file, interrupt);
     match outcome {
         Ok(report) => {
             consumer.close();

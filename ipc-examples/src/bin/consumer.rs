@@ -1,5 +1,6 @@
 //! Receives what a producer in another process sends, and writes it to a file or standard output.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,12 +31,13 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     ipc_examples::run("consumer", || {
-        let interrupt = Interrupt::install()?;
         let mut output = stream::open_output(&arguments.output)?;
+        // Only now: opening a named pipe may wait, and Ctrl-C ends that in the usual way.
+        let interrupt = Interrupt::install()?;
         let report = stream::receive(&arguments.segment, &mut output, Duration::from_secs(arguments.wait), &interrupt)?;
         match (arguments.json, arguments.output.as_os_str() == "-") {
             (true, true) => eprintln!("{}", report.json(&arguments.segment)),
-            (true, false) => println!("{}", report.json(&arguments.segment)),
+            (true, false) => writeln!(std::io::stdout(), "{}", report.json(&arguments.segment))?,
             (false, _) => eprintln!("consumer: {}", report.line("received")),
         }
         Ok(())

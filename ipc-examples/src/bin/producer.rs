@@ -1,5 +1,6 @@
 //! Sends a file, or standard input, to a consumer in another process.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,12 +34,13 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     ipc_examples::run("producer", || {
-        let interrupt = Interrupt::install()?;
         let mut input = stream::open_input(&arguments.input)?;
+        // Only now: opening a named pipe may wait, and Ctrl-C ends that in the usual way.
+        let interrupt = Interrupt::install()?;
         let wait = Duration::from_secs(arguments.wait);
         let report = stream::send(&arguments.segment, &mut input, arguments.record_size, wait, &interrupt)?;
         if arguments.json {
-            println!("{}", report.json(&arguments.segment));
+            writeln!(std::io::stdout(), "{}", report.json(&arguments.segment))?;
         } else {
             eprintln!("producer: {}", report.line("sent"));
         }

@@ -5,9 +5,10 @@ mod report;
 mod round_trip;
 mod source;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -85,12 +86,8 @@ pub fn main_with(options: Options) -> anyhow::Result<()> {
     let round_trips = round_trip::measure(options.rounds * ROUND_TRIPS_PER_ROUND, cores, &interrupt, &bar)?;
     bar.finish_and_clear();
     let report = report::Report { source: &source, cores, one_ways, round_trips };
-    if options.json {
-        println!("{}", report.json());
-    } else {
-        print!("{}", report.table());
-    }
-    Ok(())
+    let text = if options.json { format!("{}\n", report.json()) } else { report.table() };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot print the table")
 }
 
 fn progress(steps: u64) -> ProgressBar {

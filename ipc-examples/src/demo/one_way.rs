@@ -125,8 +125,7 @@ pub(super) fn run_job(job: &Job) -> anyhow::Result<()> {
             consume(RecordConsumer::open(&segment, RING)?)?
         }
     };
-    println!("{}", end.json());
-    Ok(())
+    Ok(writeln!(std::io::stdout(), "{}", end.json())?)
 }
 
 fn pin(core: Option<usize>) {
