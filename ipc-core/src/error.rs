@@ -42,7 +42,7 @@ pub enum Error {
     },
 
     /// A segment by that name is there already.
-    #[error("segment {path:?} exists already, {}", if *.in_use { "and living processes use it" } else { "left behind: no living process uses it" })]
+    #[error("segment {path:?} exists already, {}", if *.in_use { "and a living process is attached to it" } else { "but no living process is attached to it" })]
     AlreadyExists {
         /// Where it is.
         path: PathBuf,

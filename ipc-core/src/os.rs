@@ -260,6 +260,16 @@ pub(crate) fn allocate(file: &File, size: u64) -> nix::Result<()> {
     Ok(())
 }
 
+/// Bytes of memory that the system could give out now; `None` if /proc does not tell.
+pub(crate) fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some((kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0)).saturating_mul(1024))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

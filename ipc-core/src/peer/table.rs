@@ -8,7 +8,7 @@ use crate::error::{Error, PeerDescription, Result};
 use crate::map::Mapping;
 use crate::os::{self, Lock};
 use crate::peer::process::{self, Process};
-use crate::sync::Ordering;
+use crate::sync::{AtomicBool, Ordering};
 
 /// Bytes of one entry: a line, so that peers that come and go do not disturb each other.
 pub(crate) const PEER_ENTRY_SIZE: usize = 64;
@@ -101,6 +101,7 @@ pub(crate) struct PeerTable {
     lease: File,
     me: PeerId,
     process: Process,
+    detached: AtomicBool,
 }
 
 impl PeerTable {
@@ -137,13 +138,17 @@ impl PeerTable {
             map.u64_at(entry + ATTACHED_AT).store(os::unix_nanos(), Ordering::Relaxed);
             // Pairs with the Acquire load in `info`: who sees LIVE sees the fields above.
             state.store(me.generation() << GENERATION_SHIFT | LIVE, Ordering::Release);
-            return Ok(Self { map, offset, slots, lease, me, process });
+            let detached = AtomicBool::new(false);
+            return Ok(Self { map, offset, slots, lease, me, process, detached });
         }
         Err(Error::TooManyPeers { slots })
     }
 
-    /// Gives up place and lease. Not called in a fork child, whose parent holds them.
+    /// Gives up place and lease, once: by the second time they may be another's. Not called in a fork child, whose parent holds them.
     pub(crate) fn detach(&self) {
+        if self.detached.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let state = self.map.u64_at(self.entry(self.me.index()) + STATE);
         state.store(self.me.generation() << GENERATION_SHIFT | FREE, Ordering::Release);
         // Said explicitly, since a forked child may hold the description open. It cannot fail for a valid descriptor.

@@ -207,15 +207,12 @@ impl SegmentOptions {
         let geometry = self.geometry()?;
         let place = self.place(true)?;
         let mode = Mode::from_bits(self.mode & 0o777).unwrap_or(Mode::S_IRUSR | Mode::S_IWUSR);
-        if let (Some(place), true) = (&place, self.replace_dead) {
-            publish::remove_dead(place, self.owner())?;
-        }
-        let unpublished;
         let (map, lease, backing) = match (&self.target, place) {
             (Target::Fd(_), _) => {
                 return Err(Error::Unsupported { what: "creating", backing: "a descriptor: it can be opened".into() });
             }
             (Target::Anonymous, _) => {
+                publish::check_memory(geometry.size, "anonymous memory")?;
                 let map = Mapping::shared_anonymous(geometry.size)?;
                 map.populate()?;
                 // An anonymous mapping has no file to lock: an empty memfd beside it carries the leases.
@@ -229,14 +226,30 @@ impl SegmentOptions {
             }
             (Target::Named { .. } | Target::Path(_), Some(place)) => {
                 let place = Arc::new(place);
-                let (file, pending) = Unpublished::create(place.clone(), mode)?;
-                unpublished = Some(pending);
-                publish::allocate(&file, geometry.size, place.directory.path())?;
+                if self.replace_dead {
+                    // What stands there has to be ours to replace; whether it is dead is asked when the new one is complete.
+                    match publish::open(&place, self.owner()) {
+                        Ok(_) | Err(Error::NotFound { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                let (file, unpublished) = Unpublished::create(place.clone(), mode)?;
+                let replaced = place.clone();
+                let allocate = || publish::allocate(&file, geometry.size, place.directory.path());
+                match allocate() {
+                    // The dead one may be what takes the room.
+                    Err(Error::NoSpace { .. }) if self.replace_dead && publish::remove_dead(&place, self.owner())? => {
+                        allocate()?;
+                    }
+                    outcome => outcome?,
+                }
                 let map = Mapping::shared_file(&file, 0, geometry.size)?;
                 let segment = self.furnish(map, geometry, file, Backing::File(place))?;
-                if let Some(unpublished) = unpublished {
-                    unpublished.publish(segment.lease_file())?;
+                // Only now: where making the new one failed, the old one is still there.
+                if self.replace_dead {
+                    publish::remove_dead(&replaced, self.owner())?;
                 }
+                unpublished.publish(segment.lease_file(), self.owner())?;
                 return Ok(segment);
             }
             (Target::Named { .. } | Target::Path(_), None) => return Err(Error::WrongProcess),
@@ -308,8 +321,13 @@ impl SegmentOptions {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open) and [`create`](Self::create), except that neither existing nor missing is one.
+    /// As [`open`](Self::open) and [`create`](Self::create), except that neither existing nor missing is one. A memfd or an anonymous segment
+    /// has nothing to be found by, and is made.
     pub fn open_or_create(self) -> Result<Segment> {
+        if matches!(self.target, Target::Memfd(_) | Target::Anonymous) {
+            // Nothing to be found by.
+            return self.create_new();
+        }
         if let (Some(place), true) = (self.place(true)?, self.replace_dead) {
             publish::remove_dead(&place, self.owner())?;
         }

@@ -41,7 +41,7 @@ impl Unpublished {
             Ok(fd) => (fd, Self { place, temporary: None }),
             // The file system, or the kernel, knows no nameless files.
             Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL) => Self::create_named(place, mode)?,
-            Err(errno) => return Err(creation_error("open(O_TMPFILE)", &place, errno)),
+            Err(errno) => return Err(Error::system("open(O_TMPFILE)", Some(place.path()), errno)),
         };
         // The umask must not decide who can attach.
         fchmod(&fd, mode).map_err(|errno| Error::system("fchmod", Some(unpublished.place.path()), errno))?;
@@ -55,16 +55,16 @@ impl Unpublished {
         let name = OsString::from(format!("{TEMPORARY}{:016x}", u64::from_le_bytes(random)));
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let fd = openat(&place.directory, name.as_os_str(), flags, mode)
-            .map_err(|errno| creation_error("open(O_CREAT)", &place, errno))?;
+            .map_err(|errno| Error::system("open(O_CREAT)", Some(place.path()), errno))?;
         Ok((fd, Self { place, temporary: Some(name) }))
     }
 
-    /// Gives `file`, which was made with this, its name in one step.
+    /// Gives `file`, which was made with this, its name in one step. `owner` is whose segment may be there already.
     ///
     /// # Errors
     ///
     /// [`Error::AlreadyExists`] if the name is taken.
-    pub(crate) fn publish(mut self, file: &File) -> Result<()> {
+    pub(crate) fn publish(mut self, file: &File, owner: u32) -> Result<()> {
         let (directory, name) = (&self.place.directory, self.place.file.as_os_str());
         let linked = match &self.temporary {
             None => linkat(AT_FDCWD, os::fd_path(file).as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW),
@@ -80,11 +80,10 @@ impl Unpublished {
                 Ok(())
             }
             Err(Errno::EEXIST) => {
-                let in_use = open(&self.place, nix::unistd::geteuid().as_raw())
-                    .is_ok_and(|file| any_lease(&file).unwrap_or(true));
+                let in_use = open(&self.place, owner).is_ok_and(|file| any_lease(&file).unwrap_or(true));
                 Err(Error::AlreadyExists { path: self.place.path(), in_use })
             }
-            Err(errno) => Err(creation_error("linkat", &self.place, errno)),
+            Err(errno) => Err(Error::system("linkat", Some(self.place.path()), errno)),
         }
     }
 }
@@ -120,16 +119,22 @@ fn sweep(place: &Place) {
     }
 }
 
-fn creation_error(call: &'static str, place: &Place, errno: Errno) -> Error {
-    match errno {
-        Errno::ENOSPC | Errno::EDQUOT => no_space(place.directory.path(), &place.directory, 1),
-        errno => Error::system(call, Some(place.path()), errno),
+/// Bytes that can still be allocated behind `fd`; `None` if nothing says.
+fn available(fd: impl AsFd) -> Option<u64> {
+    let stat = fstatvfs(fd).ok()?;
+    // A memfd is on a file system without a size: memory is what limits it.
+    if stat.blocks() == 0 {
+        return os::available_memory();
     }
+    Some(stat.blocks_free().saturating_mul(stat.fragment_size()))
 }
 
-fn no_space(path: &Path, fd: impl AsFd, needed: u64) -> Error {
-    let available = fstatvfs(fd).map_or(0, |stat| stat.blocks_available().saturating_mul(stat.fragment_size()));
-    Error::NoSpace { path: path.to_owned(), needed, available }
+/// Refuses what memory cannot hold, before all of it is taken: nothing else says no to large anonymous segments.
+pub(crate) fn check_memory(size: u64, what: &str) -> Result<()> {
+    match os::available_memory() {
+        Some(available) if available < size => Err(Error::NoSpace { path: what.into(), needed: size, available }),
+        _ => Ok(()),
+    }
 }
 
 /// Gives the file its size and all its blocks, so that a full file system is an error now, not a signal later.
@@ -140,13 +145,19 @@ pub(crate) fn allocate(file: &File, size: u64, path: &Path) -> Result<()> {
     {
         return Err(Error::LimitReached { limit: "RLIMIT_FSIZE", value: limit, needed: size });
     }
+    // Before anything is taken: what cannot be is refused without filling the file system for a moment.
+    let available = available(file);
+    let no_space = || Error::NoSpace { path: path.to_owned(), needed: size, available: available.unwrap_or(0) };
+    if available.is_some_and(|available| available < size) {
+        return Err(no_space());
+    }
     match os::allocate(file, size) {
         Ok(()) => Ok(()),
-        Err(Errno::ENOSPC | Errno::EDQUOT | Errno::ENOMEM) => Err(no_space(path, file, size)),
-        Err(Errno::EOPNOTSUPP) => Err(Error::Unsupported {
-            what: "allocating space at creation",
-            backing: format!("the file system of {path:?}"),
-        }),
+        Err(Errno::ENOSPC | Errno::EDQUOT | Errno::ENOMEM) => Err(no_space()),
+        Err(Errno::EOPNOTSUPP) => {
+            let backing = format!("the file system of {path:?}");
+            Err(Error::Unsupported { what: "allocating space at creation", backing })
+        }
         Err(errno) => Err(Error::system("fallocate", Some(path.to_owned()), errno)),
     }
 }
@@ -160,6 +171,8 @@ pub(crate) fn open(place: &Place, owner: u32) -> Result<File> {
         Ok(fd) => fd,
         Err(Errno::ENOENT) => return Err(Error::NotFound { path: path() }),
         Err(Errno::ELOOP) => return Err(Error::NotASegmentFile { path: path(), found: "a symbolic link".into() }),
+        // What an open of a socket gives.
+        Err(Errno::ENXIO) => return Err(Error::NotASegmentFile { path: path(), found: "a socket".into() }),
         Err(Errno::EISDIR) => return Err(Error::NotASegmentFile { path: path(), found: "a directory".into() }),
         Err(Errno::EACCES) => {
             let found = fstatat(&place.directory, place.file.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
