@@ -5,7 +5,7 @@
 //! [builder](SegmentOptions) makes all four. Rings, slabs and journals are *objects* in a segment: a name, a kind
 //! and the fingerprint of their payload's type.
 //!
-//! Every process that is attached is a [peer](peer): the kernel holds a lock, its *lease*, for as long as it lives,
+//! Every process that is attached is a [peer]: the kernel holds a lock, its *lease*, for as long as it lives,
 //! so that the others can tell the dead from the slow without a clock.
 //!
 //! # Example

@@ -112,7 +112,7 @@ impl Segment {
         SegmentOptions::anonymous()
     }
 
-    /// A segment behind a descriptor that was inherited or received, such as another process's [`as_fd`](Self::as_fd).
+    /// A segment behind a descriptor that was inherited or received, such as another process's [`segment_fd`](Self::segment_fd).
     pub fn from_fd(fd: OwnedFd) -> SegmentOptions {
         SegmentOptions::from_fd(fd)
     }
