@@ -1212,6 +1212,16 @@ fn a_passed_descriptor_attaches_and_other_descriptors_are_refused() {
 }
 
 #[test]
+fn the_size_of_a_memfd_is_sealed() {
+    let segment = Segment::memfd("sealed").size(ROOM).create().unwrap();
+    let file = fs::File::from(segment.segment_fd().unwrap().try_clone_to_owned().unwrap());
+    for size in [0, segment.size() - 4096, segment.size() + 4096] {
+        assert_eq!(file.set_len(size).unwrap_err().raw_os_error(), Some(libc::EPERM), "{size}");
+    }
+    assert_eq!(file.metadata().unwrap().len(), segment.size());
+}
+
+#[test]
 fn what_a_backing_cannot_do_is_said() {
     let memfd = Segment::memfd("x").create().unwrap();
     let fd = || memfd.segment_fd().unwrap().try_clone_to_owned().unwrap();

@@ -337,6 +337,8 @@ struct Halfway {
 impl Halfway {
     fn new(place: &Place, record_size: usize) -> Self {
         let output = place.file("halfway");
+        // Of an earlier pair: what it holds stays until the consumer has found its producer.
+        let _ = std::fs::remove_file(&output);
         let mut producer = place.producer("-", record_size);
         let feeder = producer.feeder();
         let consumer = place.consumer(&output);

@@ -102,7 +102,8 @@ impl Segment {
         SegmentOptions::at_path(path.as_ref())
     }
 
-    /// A segment in memory that has no name in any directory: its descriptor is inherited or passed on. `name` is for /proc only.
+    /// A segment in memory that has no name in any directory: its descriptor is inherited or passed on. `name` is for /proc only. Its size is sealed, so
+    /// that nobody can truncate it; its contents are not.
     pub fn memfd(name: impl AsRef<str>) -> SegmentOptions {
         SegmentOptions::memfd(name.as_ref())
     }

@@ -222,6 +222,7 @@ impl SegmentOptions {
                 place::check_name(name)?;
                 let file: File = publish::memfd(name)?.into();
                 publish::allocate(&file, geometry.size, Path::new("memory for a memfd"))?;
+                publish::seal_size(&file)?;
                 (Mapping::shared_file(&file, 0, geometry.size)?, file, Backing::Memfd(name.clone()))
             }
             (Target::Named { .. } | Target::Path(_), Some(place)) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, RenameFlags, SealFlag, fcntl, openat, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
@@ -302,6 +302,13 @@ pub(crate) fn memfd(name: &str) -> Result<OwnedFd> {
         )?;
     let fd: OwnedFd = memfd.into_file().into();
     Ok(fd)
+}
+
+/// Fixes the size of a memfd for good: nobody who has its descriptor can take pages from under a mapping by truncating it.
+pub(crate) fn seal_size(file: &File) -> Result<()> {
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(file, FcntlArg::F_ADD_SEALS(seals)).map_err(|errno| Error::errno("fcntl(F_ADD_SEALS)", errno))?;
+    Ok(())
 }
 
 /// Whether the file has a name still: one that was removed while we attached is not the one to use.
