@@ -154,15 +154,18 @@ impl SegmentOptions {
         self.owner.unwrap_or_else(|| geteuid().as_raw())
     }
 
-    fn place(&self, make_directory: bool) -> Result<Option<Place>> {
+    /// The file of a segment that has a name.
+    fn place(&self, make_directory: bool) -> Result<Place> {
         match &self.target {
             Target::Named { name, directory } => {
                 place::check_name(name)?;
                 let directory = Directory::for_names(directory.as_deref(), make_directory)?;
-                Ok(Some(Place { directory, file: name.into() }))
+                Ok(Place { directory, file: name.into() })
             }
-            Target::Path(path) => Directory::split(path).map(Some),
-            Target::Memfd(_) | Target::Anonymous | Target::Fd(_) => Ok(None),
+            Target::Path(path) => Directory::split(path),
+            Target::Memfd(_) | Target::Anonymous | Target::Fd(_) => {
+                Err(Error::Unsupported { what: "finding by name", backing: "a segment that has none".into() })
+            }
         }
     }
 
@@ -205,57 +208,56 @@ impl SegmentOptions {
 
     fn create_new(&self) -> Result<Segment> {
         let geometry = self.geometry()?;
-        let place = self.place(true)?;
-        let mode = Mode::from_bits(self.mode & 0o777).unwrap_or(Mode::S_IRUSR | Mode::S_IWUSR);
-        let (map, lease, backing) = match (&self.target, place) {
-            (Target::Fd(_), _) => {
-                return Err(Error::Unsupported { what: "creating", backing: "a descriptor: it can be opened".into() });
+        match &self.target {
+            Target::Fd(_) => {
+                Err(Error::Unsupported { what: "creating", backing: "a descriptor: it can be opened".into() })
             }
-            (Target::Anonymous, _) => {
+            Target::Anonymous => {
                 publish::check_memory(geometry.size, "anonymous memory")?;
                 let map = Mapping::shared_anonymous(geometry.size)?;
                 map.populate()?;
                 // An anonymous mapping has no file to lock: an empty memfd beside it carries the leases.
-                (map, publish::memfd("leases")?.into(), Backing::Anonymous)
+                self.furnish(map, geometry, publish::memfd("leases")?.into(), Backing::Anonymous)
             }
-            (Target::Memfd(name), _) => {
+            Target::Memfd(name) => {
                 place::check_name(name)?;
                 let file: File = publish::memfd(name)?.into();
                 publish::allocate(&file, geometry.size, Path::new("memory for a memfd"))?;
                 publish::seal_size(&file)?;
-                (Mapping::shared_file(&file, 0, geometry.size)?, file, Backing::Memfd(name.clone()))
-            }
-            (Target::Named { .. } | Target::Path(_), Some(place)) => {
-                let place = Arc::new(place);
-                if self.replace_dead {
-                    // What stands there has to be ours to replace; whether it is dead is asked when the new one is complete.
-                    match publish::open(&place, self.owner()) {
-                        Ok(_) | Err(Error::NotFound { .. }) => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                let (file, unpublished) = Unpublished::create(place.clone(), mode)?;
-                let replaced = place.clone();
-                let allocate = || publish::allocate(&file, geometry.size, place.directory.path());
-                match allocate() {
-                    // The dead one may be what takes the room.
-                    Err(Error::NoSpace { .. }) if self.replace_dead && publish::remove_dead(&place, self.owner())? => {
-                        allocate()?;
-                    }
-                    outcome => outcome?,
-                }
                 let map = Mapping::shared_file(&file, 0, geometry.size)?;
-                let segment = self.furnish(map, geometry, file, Backing::File(place))?;
-                // Only now: where making the new one failed, the old one is still there.
-                if self.replace_dead {
-                    publish::remove_dead(&replaced, self.owner())?;
-                }
-                unpublished.publish(segment.lease_file(), self.owner())?;
-                return Ok(segment);
+                self.furnish(map, geometry, file, Backing::Memfd(name.clone()))
             }
-            (Target::Named { .. } | Target::Path(_), None) => return Err(Error::WrongProcess),
-        };
-        self.furnish(map, geometry, lease, backing)
+            Target::Named { .. } | Target::Path(_) => self.create_file(geometry, Arc::new(self.place(true)?)),
+        }
+    }
+
+    /// Makes a segment that has a name, and gives it that last.
+    fn create_file(&self, geometry: Geometry, place: Arc<Place>) -> Result<Segment> {
+        if self.replace_dead {
+            // What stands there has to be ours to replace; whether it is dead is asked when the new one is complete.
+            match publish::open(&place, self.owner()) {
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mode = Mode::from_bits_truncate(self.mode & 0o777);
+        let (file, unpublished) = Unpublished::create(place.clone(), mode)?;
+        let allocate = || publish::allocate(&file, geometry.size, place.directory.path());
+        match allocate() {
+            // The dead one may be what takes the room.
+            Err(Error::NoSpace { .. }) if self.replace_dead && publish::remove_dead(&place, self.owner())? => {
+                allocate()?
+            }
+            outcome => outcome?,
+        }
+        let map = Mapping::shared_file(&file, 0, geometry.size)?;
+        let segment = self.furnish(map, geometry, file, Backing::File(place.clone()))?;
+        // Only now: where making the new one failed, the old one is still there.
+        if self.replace_dead {
+            publish::remove_dead(&place, self.owner())?;
+        }
+        unpublished.publish(segment.lease_file(), self.owner())?;
+        Ok(segment)
     }
 
     /// Writes header and tables, and attaches as the first peer.
@@ -300,14 +302,12 @@ impl SegmentOptions {
                 publish::check_kind(&stat, &path)?;
                 // A description of our own: locks on the one that was handed over would be shared with its giver.
                 let file: File = os::reopen(fd).map_err(|source| Error::system("reopen", None, source))?.into();
-                return attach(file, Backing::Memfd("received".into()), self.transient)?
-                    .map(Ok)
-                    .unwrap_or(Err(Error::NotFound { path }));
+                let attached = attach(file, Backing::Memfd("received".into()), self.transient)?;
+                return attached.ok_or(Error::NotFound { path });
             }
             Target::Named { .. } | Target::Path(_) => {}
         }
-        let Some(place) = self.place(false)? else { return Err(Error::WrongProcess) };
-        let place = Arc::new(place);
+        let place = Arc::new(self.place(false)?);
         for _ in 0..RACES {
             let file = publish::open(&place, self.owner())?;
             if let Some(segment) = attach(file, Backing::File(place.clone()), self.transient)? {
@@ -329,8 +329,8 @@ impl SegmentOptions {
             // Nothing to be found by.
             return self.create_new();
         }
-        if let (Some(place), true) = (self.place(true)?, self.replace_dead) {
-            publish::remove_dead(&place, self.owner())?;
+        if self.replace_dead {
+            publish::remove_dead(&self.place(true)?, self.owner())?;
         }
         for _ in 0..RACES {
             match self.open_existing() {
