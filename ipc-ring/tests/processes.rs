@@ -350,6 +350,63 @@ fn a_grant_that_a_fork_child_inherits_is_its_parents() {
     }
 }
 
+/// How a forked child ends that does `body` under a filter which kills it at its first system call but `exit`.
+fn without_system_calls<T>(prepare: impl FnOnce() -> T, body: impl FnOnce(T) -> bool) -> nix::sys::wait::WaitStatus {
+    use nix::unistd::{ForkResult, fork};
+    #[expect(unsafe_code, reason = "fork, and a filter for system calls")]
+    // SAFETY: the child calls only what takes no lock of this process's other threads, and ends in `exit`.
+    unsafe {
+        match fork().unwrap() {
+            ForkResult::Parent { child } => nix::sys::wait::waitpid(child, None).unwrap(),
+            ForkResult::Child => {
+                let prepared = prepare();
+                nix::libc::prctl(nix::libc::PR_SET_SECCOMP, nix::libc::SECCOMP_MODE_STRICT);
+                // Whatever was prepared is not dropped: that would call.
+                let status = i32::from(!body(prepared));
+                loop {
+                    nix::libc::syscall(nix::libc::SYS_exit, status);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn moving_data_makes_no_system_call_while_nobody_sleeps() {
+    use nix::sys::wait::WaitStatus;
+    let segment = Segment::anonymous().size(1 << 20).create().unwrap();
+    Ring::<u64>::create(&segment, "typed", 100).unwrap();
+    RecordRing::create(&segment, "records", 10_000).unwrap();
+    for calls in [false, true] {
+        let prepare = || {
+            let segment = segment.inherit().unwrap();
+            let typed = Ring::<u64>::open(&segment, "typed").unwrap();
+            let records = RecordRing::open(&segment, "records").unwrap();
+            let typed = (typed.producer().unwrap(), typed.consumer().unwrap());
+            (typed, (records.producer().unwrap(), records.consumer().unwrap()), Vec::with_capacity(100))
+        };
+        let ended = without_system_calls(prepare, |(mut typed, mut records, mut record)| {
+            let moved = (0..10_000).all(|value| {
+                typed.0.push(value).is_ok()
+                    && typed.1.pop() == Ok(Some(value))
+                    && records.0.push(&[7; 100]).is_ok()
+                    && records.1.pop(&mut record) == Ok(Some(100))
+            });
+            if calls {
+                // That the filter is there.
+                nix::unistd::getppid();
+            }
+            std::mem::forget((typed, records, record));
+            moved
+        });
+        match ended {
+            WaitStatus::Exited(_, 0) => assert!(!calls),
+            WaitStatus::Signaled(_, Signal::SIGKILL, _) => assert!(calls),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 /// Who holds the producer's side of the ring "there".
 fn there_peer(segment: &Segment) -> ipc_core::peer::PeerId {
     match Ring::<u64>::open(segment, "there").map(|ring| ring.side(Side::Producer)) {
