@@ -218,6 +218,17 @@ fn a_name_is_taken_until_its_segment_is_dead_and_may_be_replaced() {
 }
 
 #[test]
+fn what_cannot_be_replaced_stays() {
+    for directory in [in_memory(), on_disk()] {
+        let dead = small(directory.path(), "segment").create().unwrap().id();
+        let error = small(directory.path(), "segment").size(1 << 50).replace_dead(true).create().unwrap_err();
+        assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+        assert_eq!(small(directory.path(), "segment").open().unwrap().id(), dead);
+        assert_eq!(names_in(directory.path()), ["segment"]);
+    }
+}
+
+#[test]
 fn replacing_does_not_touch_what_is_no_segment() {
     let directory = on_disk();
     let path = directory.path().join("letter");

@@ -233,10 +233,12 @@ impl SegmentOptions {
 
     /// Makes a segment that has a name, and gives it that last.
     fn create_file(&self, geometry: Geometry, place: Arc<Place>) -> Result<Segment> {
+        let mut replaced = 0;
         if self.replace_dead {
             // What stands there has to be ours to replace; whether it is dead is asked when the new one is complete.
             match publish::open(&place, self.owner()) {
-                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Ok(old) => replaced = old.metadata().map_or(0, |metadata| metadata.len()),
+                Err(Error::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -244,9 +246,11 @@ impl SegmentOptions {
         let (file, unpublished) = Unpublished::create(place.clone(), mode)?;
         let allocate = || publish::allocate(&file, geometry.size, place.directory.path());
         match allocate() {
-            // The dead one may be what takes the room.
-            Err(Error::NoSpace { .. }) if self.replace_dead && publish::remove_dead(&place, self.owner())? => {
-                allocate()?
+            // The dead one may be what takes the room: it goes first, if that is enough.
+            Err(Error::NoSpace { needed, available, .. })
+                if needed <= available.saturating_add(replaced) && publish::remove_dead(&place, self.owner())? =>
+            {
+                allocate()?;
             }
             outcome => outcome?,
         }

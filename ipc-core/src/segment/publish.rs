@@ -315,3 +315,67 @@ pub(crate) fn seal_size(file: &File) -> Result<()> {
 pub(crate) fn has_name(file: &File) -> bool {
     fstat(file).is_ok_and(|stat| stat.st_nlink > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    use crate::segment::place::Directory;
+
+    fn place(directory: &Path) -> Arc<Place> {
+        Arc::new(Place { directory: Directory::open_existing(directory).unwrap(), file: "segment".into() })
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
+
+    #[test]
+    fn without_nameless_files_a_name_still_appears_in_one_step_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let owner = nix::unistd::geteuid().as_raw();
+        let (_, unpublished) = Unpublished::create_named(place(directory.path()), MODE).unwrap();
+        assert!(names(directory.path())[0].starts_with(TEMPORARY));
+        drop(unpublished);
+        assert!(names(directory.path()).is_empty());
+
+        let (fd, unpublished) = Unpublished::create_named(place(directory.path()), MODE).unwrap();
+        let file = File::from(fd);
+        unpublished.publish(&file, owner).unwrap();
+        assert_eq!(names(directory.path()), ["segment"]);
+        assert_eq!(
+            file.metadata().unwrap().len(),
+            open(&place(directory.path()), owner).unwrap().metadata().unwrap().len()
+        );
+
+        let (fd, unpublished) = Unpublished::create_named(place(directory.path()), MODE).unwrap();
+        let error = unpublished.publish(&fd.into(), owner).unwrap_err();
+        assert!(matches!(error, Error::AlreadyExists { in_use: false, .. }), "{error}");
+        assert_eq!(names(directory.path()), ["segment"]);
+    }
+
+    #[test]
+    fn what_killed_creators_left_is_swept_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        let make = |name: &str, modified: Option<SystemTime>| {
+            let file =
+                File::options().read(true).write(true).create_new(true).open(directory.path().join(name)).unwrap();
+            modified.into_iter().for_each(|modified| file.set_modified(modified).unwrap());
+            file
+        };
+        make(".new-left", Some(old));
+        make(".new-young", None);
+        make("another", Some(old));
+        let leased = make(".new-leased", Some(old));
+        assert!(os::try_lock(&leased, lease_bytes::PEERS + 3, Lock::Exclusive).unwrap());
+        sweep(&place(directory.path()));
+        let mut left = names(directory.path());
+        left.sort();
+        assert_eq!(left, [".new-leased", ".new-young", "another"]);
+    }
+}
