@@ -234,7 +234,7 @@ impl Directory<'_> {
         kind: ObjectKind,
         payload: PayloadType,
         size: u64,
-        initialise: &mut dyn FnMut(u64),
+        initialise: impl FnOnce(u64),
     ) -> Result<ObjectInfo> {
         self.forget_dead_makers()?;
         if self.find(name)?.is_some() {

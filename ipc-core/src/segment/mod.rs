@@ -145,7 +145,7 @@ impl Segment {
         let inner = &self.inner;
         let process = process::current()?;
         let lease: File = os::reopen(inner.peers.lease())
-            .map_err(|source| Error::system("reopen through /proc/self/fd", Some(inner.backing.path()), source))?
+            .map_err(|source| Error::system("reopen through /proc", Some(inner.backing.path()), source))?
             .into();
         // As when attaching by name: nobody takes the segment for unused while we arrive.
         let arriving = lease.try_clone().map_err(|source| Error::system("dup", Some(inner.backing.path()), source))?;
@@ -257,8 +257,8 @@ impl Segment {
 
     /// Makes an object: a name, a kind, a payload type, and `size` bytes that are zero. `initialise` gets them before anybody else does.
     ///
-    /// For crates that bring a kind of object. `initialise` must not call the segment's other functions. A process that dies in here leaves nothing: the next one to make an object forgets it. Costs two
-    /// system calls and a look at every entry.
+    /// For crates that bring a kind of object. `initialise` must not call the segment's other functions. A process that dies in here
+    /// leaves nothing: the next one to make an object forgets it. Costs two system calls and a look at every entry.
     ///
     /// # Errors
     ///
@@ -280,11 +280,8 @@ impl Segment {
             ByteLock::acquire(self.lease_file(), lease_bytes::OBJECTS, Lock::Exclusive, "the directory of objects")?;
         let (path, map, geometry) = self.directory();
         let directory = Directory { map, geometry, path: &path };
-        let mut initialise = Some(initialise);
-        let info = directory.create(self.peer_id(), name, kind, payload, size, &mut |offset| {
-            if let Some(initialise) = initialise.take() {
-                initialise(&Region::new(self.clone(), offset as usize, size as usize));
-            }
+        let info = directory.create(self.peer_id(), name, kind, payload, size, |offset| {
+            initialise(&Region::new(self.clone(), offset as usize, size as usize));
         })?;
         Ok(self.object(info))
     }

@@ -66,12 +66,15 @@ impl Unpublished {
     /// [`Error::AlreadyExists`] if the name is taken.
     pub(crate) fn publish(mut self, file: &File, owner: u32) -> Result<()> {
         let (directory, name) = (&self.place.directory, self.place.file.as_os_str());
-        let linked = match &self.temporary {
-            None => linkat(AT_FDCWD, os::fd_path(file).as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW),
+        let (call, linked) = match &self.temporary {
+            None => {
+                let nameless = os::fd_path(file);
+                ("linkat", linkat(AT_FDCWD, nameless.as_str(), directory, name, AtFlags::AT_SYMLINK_FOLLOW))
+            }
             // In one step, unlike a second link and the removal of the first: there is never a file with two names.
             Some(temporary) => {
                 let flags = RenameFlags::RENAME_NOREPLACE;
-                renameat2(directory, temporary.as_os_str(), directory, name, flags)
+                ("renameat2", renameat2(directory, temporary.as_os_str(), directory, name, flags))
             }
         };
         match linked {
@@ -83,7 +86,7 @@ impl Unpublished {
                 let in_use = open(&self.place, owner).is_ok_and(|file| any_lease(&file).unwrap_or(true));
                 Err(Error::AlreadyExists { path: self.place.path(), in_use })
             }
-            Err(errno) => Err(Error::system("linkat", Some(self.place.path()), errno)),
+            Err(errno) => Err(Error::system(call, Some(self.place.path()), errno)),
         }
     }
 }

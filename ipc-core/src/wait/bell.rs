@@ -35,7 +35,7 @@ pub struct Bell<'a> {
 
 /// How an attempt to sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sleep {
+pub(super) enum Sleep {
     /// The look after the announcement found something.
     NotNeeded,
     /// It slept, and was woken, or time passed, or a signal came.

@@ -3,7 +3,8 @@
 mod bell;
 mod strategy;
 
-pub use bell::{Bell, Sleep};
+pub use bell::Bell;
+use bell::Sleep;
 pub use strategy::{Cancel, WaitStrategy};
 
 use std::time::{Duration, Instant};

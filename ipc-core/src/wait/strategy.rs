@@ -70,11 +70,6 @@ impl WaitStrategy {
         self.pauses
     }
 
-    /// Whether this strategy ever sleeps, and so wants to be woken.
-    pub const fn sleeps(&self) -> bool {
-        self.sleeps
-    }
-
     #[inline]
     pub(super) fn after(&self, looks: u64) -> Step {
         if looks <= self.spins {

@@ -72,10 +72,7 @@ impl<T: Payload> Consumer<T> {
     /// Looks whether more was published than was seen so far.
     #[inline(always)]
     fn see(&mut self) -> Result<bool, RingError> {
-        // Pairs with the producer's Release: who sees the position sees the items before it.
-        let published = self.cursor.control().load(Ordering::Acquire);
-        if self.cursor.is_ahead(published)? {
-            self.available = published;
+        if look(&self.cursor, &mut self.available)? {
             return Ok(true);
         }
         // Nothing to do: a good moment to let the producer know.
@@ -131,15 +128,8 @@ impl<T: Payload> Consumer<T> {
             return Ok(());
         }
         let Self { endpoint, cursor, available, .. } = self;
-        endpoint.wait(deadline, || {
-            // As in `see`, by which everything is acknowledged already.
-            let published = cursor.control().load(Ordering::Acquire);
-            if cursor.is_ahead(published)? {
-                *available = published;
-                return Ok(Some(()));
-            }
-            Ok(None)
-        })
+        // Everything is acknowledged already: `see` has done so.
+        endpoint.wait(deadline, || Ok(look(cursor, available)?.then_some(())))
     }
 
     /// Pops as many values as there are, up to the length of the slice, and returns how many that was. Costs less for each than
@@ -172,13 +162,8 @@ impl<T: Payload> Consumer<T> {
         if popped == 0 {
             return self.see();
         }
-        let published = self.cursor.control().load(Ordering::Acquire);
         // Damage after good values is told by the next call.
-        if self.cursor.is_ahead(published).unwrap_or(false) {
-            self.available = published;
-            return Ok(true);
-        }
-        Ok(false)
+        Ok(look(&self.cursor, &mut self.available).unwrap_or(false))
     }
 
     /// Pops at least one value and at most as many as the slice has room for, waiting as [`pop`](Self::pop) does; 0 if the producer has closed
@@ -210,6 +195,18 @@ impl<T: Payload> Consumer<T> {
 }
 
 consumer_side!(impl [<T: Payload>] Consumer<T>, ring: Ring<T>);
+
+/// Looks whether anything is published at the cursor, and notes up to where.
+#[inline(always)]
+fn look<T: Payload>(cursor: &Cursor<T>, available: &mut u64) -> Result<bool, RingError> {
+    // Pairs with the producer's Release: who sees the position sees the items before it.
+    let published = cursor.control().load(Ordering::Acquire);
+    let ahead = cursor.is_ahead(published)?;
+    if ahead {
+        *available = published;
+    }
+    Ok(ahead)
+}
 
 /// The producer's close is the end of the stream to those who wait for more.
 pub(super) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {

@@ -80,14 +80,27 @@ impl RecordProducer {
         if let Some(place) = self.lent.take() {
             self.forget_clean(place);
         }
-        if len > self.bytes.max_record {
-            return Err(RingError::TooLarge { len, max: self.bytes.max_record });
-        }
+        self.check_len(len)?;
         let place = record::place(self.position, self.offset, len, self.bytes.ring);
         if place.end <= self.limit || self.refresh(place.end)? {
             return Ok(place);
         }
         Err(self.no_room())
+    }
+
+    #[inline(always)]
+    fn check_len(&self, len: usize) -> Result<(), RingError> {
+        let max = self.bytes.max_record;
+        if len > max { Err(RingError::TooLarge { len, max }) } else { Ok(()) }
+    }
+
+    /// As [`find_room`](Self::find_room), waiting for it.
+    #[inline]
+    fn find_room_waiting(&mut self, len: usize, deadline: Option<Instant>) -> Result<Place, RingError> {
+        match self.find_room(len) {
+            Err(RingError::Full) => self.wait_for_room(len, deadline),
+            found => found,
+        }
     }
 
     #[cold]
@@ -127,10 +140,7 @@ impl RecordProducer {
     }
 
     fn claim_waiting(&mut self, len: usize, deadline: Option<Instant>) -> Result<Grant<'_>, RingError> {
-        let place = match self.find_room(len) {
-            Err(RingError::Full) => self.wait_for_room(len, deadline)?,
-            found => found?,
-        };
+        let place = self.find_room_waiting(len, deadline)?;
         Ok(Grant::new(self, place, len))
     }
 
@@ -174,10 +184,7 @@ impl RecordProducer {
 
     #[inline]
     fn push_waiting(&mut self, record: &[u8], deadline: Option<Instant>) -> Result<(), RingError> {
-        let place = match self.find_room(record.len()) {
-            Err(RingError::Full) => self.wait_for_room(record.len(), deadline)?,
-            found => found?,
-        };
+        let place = self.find_room_waiting(record.len(), deadline)?;
         self.write(place, record);
         self.endpoint.wake_other();
         Ok(())
@@ -242,10 +249,11 @@ impl RecordProducer {
         let mut pushed = 0;
         while pushed < records.len() {
             let step = match self.try_push_slice(&records[pushed..]) {
-                Err(RingError::Full) => match records[pushed].as_ref().len() {
-                    len if len > self.bytes.max_record => Err(RingError::TooLarge { len, max: self.bytes.max_record }),
-                    len => self.wait_for_room(len, deadline).map(|_| 0),
-                },
+                Err(RingError::Full) => {
+                    // Asked anew, so checked anew.
+                    let len = records[pushed].as_ref().len();
+                    self.check_len(len).and_then(|()| self.wait_for_room(len, deadline)).map(|_| 0)
+                }
                 step => step,
             };
             pushed += step.map_err(|reason| PushError { value: pushed, reason })?;
