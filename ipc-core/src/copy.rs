@@ -118,6 +118,43 @@ unsafe fn copy_wide(source: *const u8, target: *mut u8, len: usize) {
     }
 }
 
+/// Values of up to a cache line go word by word, and only the shared side is volatile: so they stay in registers on the private one. Copied through
+/// memory in chunks, a value that was just made of words stalls on its own stores.
+const IN_REGISTERS: usize = 64;
+
+/// Moves one word of a value and steps both pointers over it: `$read` and `$write` say which side is shared.
+macro_rules! word {
+    ($word:ty, $source:ident.$read:ident, $target:ident.$write:ident, $left:ident) => {{
+        // SAFETY: the caller of the enclosing function vouches for `$left` bytes at both ends, and the loop condition says that
+        // the word is no longer than that; the word has alignment 1.
+        unsafe {
+            $target.cast::<$word>().$write($source.cast::<$word>().$read());
+            $source = $source.add(size_of::<$word>());
+            $target = $target.add(size_of::<$word>());
+        }
+        $left -= size_of::<$word>();
+    }};
+}
+
+/// Moves a value of up to [`IN_REGISTERS`] bytes.
+macro_rules! words {
+    ($source:ident.$read:ident, $target:ident.$write:ident, $left:ident) => {{
+        while $left >= size_of::<Chunk8>() {
+            word!(Chunk8, $source.$read, $target.$write, $left);
+        }
+        if $left >= size_of::<Chunk4>() {
+            word!(Chunk4, $source.$read, $target.$write, $left);
+        }
+        if $left >= size_of::<Chunk2>() {
+            word!(Chunk2, $source.$read, $target.$write, $left);
+        }
+        if $left >= 1 {
+            word!(u8, $source.$read, $target.$write, $left);
+        }
+        let _ = ($source, $target, $left);
+    }};
+}
+
 /// Writes `value` to shared memory.
 ///
 /// # Safety
@@ -125,9 +162,14 @@ unsafe fn copy_wide(source: *const u8, target: *mut u8, len: usize) {
 /// `target` must be writable for the size of `T`; it need not be aligned.
 #[inline(always)]
 pub unsafe fn write<T: NoUninit>(target: *mut u8, value: &T) {
-    // SAFETY: `value` is valid for its size and has no uninitialised bytes; the caller vouches for the target; a reference
-    // to private memory cannot overlap it.
-    unsafe { copy(std::ptr::from_ref(value).cast(), target, size_of::<T>()) }
+    let (mut source, mut target, mut left) = (std::ptr::from_ref(value).cast::<u8>(), target, size_of::<T>());
+    if left <= IN_REGISTERS {
+        words!(source.read, target.write_volatile, left);
+    } else {
+        // SAFETY: `value` is valid for its size and has no uninitialised bytes; the caller vouches for the target; a reference
+        // to private memory cannot overlap it.
+        unsafe { copy(source, target, left) }
+    }
 }
 
 /// Reads a value from shared memory.
@@ -138,11 +180,15 @@ pub unsafe fn write<T: NoUninit>(target: *mut u8, value: &T) {
 #[inline(always)]
 pub unsafe fn read<T: AnyBitPattern>(source: *const u8) -> T {
     let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: the caller vouches for the source; every byte of `value` is written, and any bit pattern is a `T`.
-    unsafe {
-        copy(source, value.as_mut_ptr().cast(), size_of::<T>());
-        value.assume_init()
+    let (mut source, mut target, mut left) = (source, value.as_mut_ptr().cast::<u8>(), size_of::<T>());
+    if left <= IN_REGISTERS {
+        words!(source.read_volatile, target.write, left);
+    } else {
+        // SAFETY: the caller vouches for the source; private memory does not overlap it.
+        unsafe { copy(source, target, left) }
     }
+    // SAFETY: every byte was written above, and any bit pattern is a `T`.
+    unsafe { value.assume_init() }
 }
 
 #[cfg(test)]
@@ -172,5 +218,31 @@ mod tests {
             read(memory.as_ptr().add(3))
         };
         assert_eq!(back, [1, 2, 3, 4, 65535]);
+    }
+
+    fn round_trip<const N: usize>() {
+        let value: [u8; N] = std::array::from_fn(|index| (index * 11 + 5) as u8);
+        let mut memory = [0xEE_u8; 200];
+        // SAFETY: the array is longer than the largest value used here at this offset.
+        let back: [u8; N] = unsafe {
+            write(memory.as_mut_ptr().add(5), &value);
+            read(memory.as_ptr().add(5))
+        };
+        assert_eq!(back, value);
+        assert!(memory[..5].iter().chain(&memory[5 + N..]).all(|byte| *byte == 0xEE), "{N}");
+    }
+
+    #[test]
+    fn values_of_every_kind_of_length_stay_within_it() {
+        round_trip::<0>();
+        round_trip::<1>();
+        round_trip::<7>();
+        round_trip::<8>();
+        round_trip::<15>();
+        round_trip::<56>();
+        round_trip::<63>();
+        round_trip::<64>();
+        round_trip::<65>();
+        round_trip::<129>();
     }
 }
