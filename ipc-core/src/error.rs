@@ -133,15 +133,26 @@ pub enum Error {
         available: u64,
     },
 
-    /// A resource limit of the process forbids the segment.
-    #[error("{limit} is {value} bytes, but {needed} are needed")]
+    /// A limit of the process or the system forbids it.
+    #[error("{limit} is {value}, but {needed} would be needed")]
     LimitReached {
-        /// The limit's name, as `setrlimit` has it.
+        /// The limit's name, as `setrlimit` or `sysctl` has it.
         limit: &'static str,
-        /// Its value.
+        /// Its value: bytes, or mappings for `vm.max_map_count`.
         value: u64,
-        /// What would be needed.
+        /// What would be needed, in the same unit.
         needed: u64,
+    },
+
+    /// The system has not enough huge pages, and no other kind was allowed.
+    #[error("no huge pages of {size} bytes for {needed} bytes: {free} of them are free (see vm.nr_hugepages)")]
+    NoHugePages {
+        /// Bytes of one huge page.
+        size: u64,
+        /// Bytes that were to be mapped.
+        needed: u64,
+        /// Huge pages that are free.
+        free: u64,
     },
 
     /// An object of that name is there already.
@@ -238,6 +249,68 @@ pub enum Error {
         reason: String,
     },
 
+    /// What a descriptor stands for cannot be mapped.
+    #[error("cannot map {found}: expected a regular file or memfd")]
+    NotMappable {
+        /// What it is.
+        found: &'static str,
+    },
+
+    /// A descriptor does not permit what the mapping's type says.
+    #[error("a mapping for {needed} is not possible: the descriptor is {found}")]
+    WrongAccess {
+        /// What the mapping would permit.
+        needed: &'static str,
+        /// What the descriptor is.
+        found: &'static str,
+    },
+
+    /// Addresses that were asked for are taken.
+    #[error("the {len} bytes of addresses from {address:#x} on are not free")]
+    AddressTaken {
+        /// The first address.
+        address: usize,
+        /// Bytes from there on.
+        len: usize,
+    },
+
+    /// A memfd whose giver could still truncate it.
+    #[error("{path:?} can still be shrunk by others: expected seals {expected:#x}, found {found:#x}")]
+    Unsealed {
+        /// What stands for it.
+        path: PathBuf,
+        /// Seals that it must have, as `F_ADD_SEALS` takes them.
+        expected: i32,
+        /// Seals that it has.
+        found: i32,
+    },
+
+    /// What came over a socket is not a segment handed over.
+    #[error("no segment was received: expected {expected}, found {found}")]
+    NotReceived {
+        /// What should have come.
+        expected: &'static str,
+        /// What came.
+        found: String,
+    },
+
+    /// The file was truncated under the mapping, or had no room for a page that was touched: seen by the guard. What was read from the segment
+    /// since the last call that succeeded may be zeros, and what was written is lost. The attachment is of no more use.
+    #[error("segment {path:?} has lost pages under its mapping: it was truncated, or its file system is full")]
+    Lost {
+        /// Where it is, or was.
+        path: PathBuf,
+    },
+
+    /// A flush failed, now or before, in this process or in another: what was not durable by then may never be.
+    #[error("a flush of segment {path:?} has failed{}: its file cannot be relied on any more", display_cause(.source))]
+    FlushFailed {
+        /// Where it is.
+        path: PathBuf,
+        /// The error, in the process in which it was seen.
+        source: Option<io::Error>,
+    },
+
     /// A system call failed.
     #[error("{call} failed{}: {source}", display_path(.path))]
     System {
@@ -267,6 +340,10 @@ impl std::fmt::Display for PeerDescription {
             write!(formatter, "pid {} (peer {})", self.pid, self.id)
         }
     }
+}
+
+fn display_cause(cause: &Option<io::Error>) -> String {
+    cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
 }
 
 fn display_path(path: &Option<PathBuf>) -> String {

@@ -2,45 +2,140 @@
 #![expect(unsafe_code, reason = "mmap and munmap")]
 
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-use super::page_rounded;
+use super::cause;
+use super::protection::{Protection, ReadOnly};
+use super::range::{FileRange, pages_inside, rounded};
 use crate::error::{Error, Result};
+use crate::os;
 
 /// A range of addresses set aside: every access faults, no memory is used and none is charged.
 ///
-/// The only use of private anonymous memory here: what is to stay at one address while it grows is mapped over a part of it.
-/// Costs one `mmap`, whatever its size.
+/// The only use of private anonymous memory here: what is to stay at one address while it grows, or to stand beside something else, is
+/// mapped over a part of it. Costs one `mmap`, whatever its size.
 #[derive(Debug)]
 pub struct Reservation {
     base: NonNull<u8>,
     len: NonZeroUsize,
 }
 
-// SAFETY: a range of addresses without contents; any thread may own it.
+// SAFETY: a range of addresses whose contents are only handed out as raw pointers; any thread may own it.
 unsafe impl Send for Reservation {}
 // SAFETY: `&Reservation` gives away only its address and length.
 unsafe impl Sync for Reservation {}
 
+const FLAGS: MapFlags = MapFlags::MAP_PRIVATE.union(MapFlags::MAP_NORESERVE);
+
 impl Reservation {
-    /// Reserves `len` bytes of addresses, rounded up to whole pages.
+    /// Reserves `len` bytes of addresses, rounded up to whole pages, wherever the kernel has them.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRange`] if the length is zero or cannot be addressed; [`Error::System`] with `ENOMEM` if no such range is
-    /// free or a limit of the process (`RLIMIT_AS`, the count of mappings) is reached.
+    /// [`Error::InvalidRange`] if the length is zero or cannot be addressed; [`Error::LimitReached`] if a limit of the process
+    /// (`RLIMIT_AS`, the count of mappings) is reached; [`Error::NoSpace`] if no such range is free.
     pub fn new(len: u64) -> Result<Self> {
-        let len = page_rounded(0, len)?;
-        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        let len = rounded(0, len, os::page_size() as u64)?;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory that is in use.
-        let base = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, flags) }
-            .map_err(|errno| Error::errno("mmap of a reservation", errno))?;
-        Ok(Self { base: base.cast(), len })
+        let mapped = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, FLAGS) };
+        Ok(Self { base: cause::of_refusal::<ReadOnly, _>(mapped, "mmap", None, len.get())?.cast(), len })
     }
 
-    /// The first address. Not readable.
+    /// Reserves exactly the `len` bytes from `address` on, such as those behind a mapping that is to be continued. Never replaces anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressTaken`] if any page of the range is in use; [`Error::InvalidRange`] if the address is not that of a page; and those of
+    /// [`new`](Self::new).
+    pub fn at(address: usize, len: u64) -> Result<Self> {
+        let len = rounded(0, len, os::page_size() as u64)?;
+        let wanted = NonZeroUsize::new(address).filter(|address| address.get().is_multiple_of(os::page_size()));
+        let wanted = wanted.ok_or_else(|| Error::InvalidRange {
+            offset: address as u64,
+            len: len.get() as u64,
+            reason: "the address is not that of a page".into(),
+        })?;
+        let taken = || Error::AddressTaken { address, len: len.get() };
+        let flags = FLAGS | MapFlags::MAP_FIXED_NOREPLACE;
+        // SAFETY: a mapping that replaces nothing touches no memory that is in use.
+        let reservation = match unsafe { mmap_anonymous(Some(wanted), len, ProtFlags::PROT_NONE, flags) } {
+            Ok(base) => Self { base: base.cast(), len },
+            Err(Errno::EEXIST) => return Err(taken()),
+            Err(errno) => return cause::of_refusal::<ReadOnly, _>(Err(errno), "mmap", None, len.get()),
+        };
+        // Kernels before 4.17 take the address for a hint.
+        if reservation.base.as_ptr() as usize == address { Ok(reservation) } else { Err(taken()) }
+    }
+
+    /// Reserves `len` bytes that begin at a multiple of `align`, a power of two and whole pages.
+    pub(super) fn aligned(len: u64, align: usize) -> Result<Self> {
+        if align <= os::page_size() {
+            return Self::new(len);
+        }
+        let whole = Self::new(len.saturating_add(align as u64))?;
+        let head = whole.base.as_ptr().align_offset(align);
+        let tail = whole.len.get() - head - len as usize;
+        let inner =
+            Self { base: whole.base.map_addr(|address| address.saturating_add(head)), len: rounded(0, len, 1)? };
+        for (start, surplus) in
+            [(whole.base, head), (inner.base.map_addr(|address| address.saturating_add(len as usize)), tail)]
+        {
+            if surplus > 0 {
+                // SAFETY: whole pages at the ends of a reservation that is ours, and of which nothing was lent.
+                let _ = unsafe { munmap(start.cast(), surplus) };
+            }
+        }
+        std::mem::forget(whole);
+        Ok(inner)
+    }
+
+    /// Puts `len` bytes of a file, from `offset` on, at `at` bytes into the reservation, instead of what was there. All three are whole pages.
+    ///
+    /// Only what this reservation owns is ever replaced (MAP_FIXED). Costs one `mmap`; a run of pages that is not the next one of the file is a mapping
+    /// of its own, of which a process may have 65,530.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRange`] if the range is not inside the reservation or the file, and those of
+    /// [`MappingOptions::shared_file`](super::MappingOptions::shared_file).
+    pub fn map_shared_file<P: Protection>(
+        &mut self,
+        at: usize,
+        file: impl AsFd,
+        offset: u64,
+        len: usize,
+    ) -> Result<()> {
+        pages_inside(at, len, self.len.get())?;
+        let range = FileRange::check(&file, offset, len as u64)?;
+        pages_inside(at, range.len.get(), self.len.get())?;
+        let file = file.as_fd();
+        let address = self.base.map_addr(|address| address.saturating_add(at)).addr();
+        // SAFETY: inside a reservation that is ours alone, borrowed exclusively here, and lent as raw pointers only.
+        let mapped = unsafe {
+            mmap(Some(address), range.len, P::FLAGS, MapFlags::MAP_SHARED | MapFlags::MAP_FIXED, file, range.offset)
+        };
+        cause::of_refusal::<P, _>(mapped, "mmap", Some(file), len).map(|_| ())
+    }
+
+    /// Makes `len` bytes at `at` addresses without memory again. Both are whole pages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRange`] if the range is not inside the reservation.
+    pub fn clear(&mut self, at: usize, len: usize) -> Result<()> {
+        pages_inside(at, len, self.len.get())?;
+        let range = rounded(at as u64, len as u64, 1)?;
+        let address = self.base.map_addr(|address| address.saturating_add(at)).addr();
+        // SAFETY: as in `map_shared_file`.
+        let mapped = unsafe { mmap_anonymous(Some(address), range, ProtFlags::PROT_NONE, FLAGS | MapFlags::MAP_FIXED) };
+        cause::of_refusal::<ReadOnly, _>(mapped, "mmap", None, len).map(|_| ())
+    }
+
+    /// The first address. What is readable behind it, and for how long, is what was mapped there.
     pub fn as_ptr(&self) -> *mut u8 {
         self.base.as_ptr()
     }
@@ -54,7 +149,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        // SAFETY: the range is exactly what was reserved, and nothing was lent from it.
+        // SAFETY: the range is exactly what was reserved; what was mapped into it is lent as raw pointers only.
         let _ = unsafe { munmap(self.base.cast(), self.len.get()) };
     }
 }
@@ -69,6 +164,14 @@ mod tests {
         assert_eq!(reservation.len(), 1 << 40);
         assert!(!reservation.as_ptr().is_null());
         assert!(matches!(Reservation::new(0), Err(Error::InvalidRange { .. })));
-        assert!(Reservation::new(1 << 62).is_err());
+        assert!(matches!(Reservation::new(1 << 62), Err(Error::NoSpace { .. })));
+    }
+
+    #[test]
+    fn an_aligned_reservation_is_aligned_and_no_longer_than_asked() {
+        for align in [4096, 1 << 16, 2 << 20] {
+            let reservation = Reservation::aligned(3 * 4096, align).unwrap();
+            assert_eq!((reservation.as_ptr() as usize % align, reservation.len()), (0, 3 * 4096), "{align}");
+        }
     }
 }

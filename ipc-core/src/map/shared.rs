@@ -1,47 +1,20 @@
 //! Shared mappings of files, memfds and anonymous memory.
-#![expect(unsafe_code, reason = "mmap and munmap")]
+#![expect(unsafe_code, reason = "munmap, and words at checked places")]
 
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-use nix::errno::Errno;
-use nix::libc;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
-use nix::sys::stat::SFlag;
+use nix::sys::mman::munmap;
 
-use super::page_rounded;
+use super::fault::Watch;
+use super::options::MappingOptions;
+use super::protection::{Protection, ReadWrite};
 use crate::copy;
 use crate::error::{Error, Result};
 use crate::os;
-
-mod sealed {
-    pub trait Sealed {}
-}
-
-/// What a mapping permits; [`ReadOnly`] or [`ReadWrite`].
-pub trait Protection: sealed::Sealed + Send + Sync + 'static {
-    #[doc(hidden)]
-    const FLAGS: ProtFlags;
-}
-
-/// A mapping that can be read.
-#[derive(Debug)]
-pub enum ReadOnly {}
-
-/// A mapping that can be read and written.
-#[derive(Debug)]
-pub enum ReadWrite {}
-
-impl sealed::Sealed for ReadOnly {}
-impl sealed::Sealed for ReadWrite {}
-impl Protection for ReadOnly {
-    const FLAGS: ProtFlags = ProtFlags::PROT_READ;
-}
-impl Protection for ReadWrite {
-    const FLAGS: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
-}
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// A shared mapping: what is written through it is seen by every other mapping of the same file or, if it is
 /// anonymous, by the children that `fork` makes.
@@ -53,47 +26,84 @@ impl Protection for ReadWrite {
 #[derive(Debug)]
 pub struct Mapping<P: Protection = ReadWrite> {
     base: NonNull<u8>,
-    len: usize,
+    /// Bytes that may be used. Grows, never shrinks; written by `grow` alone.
+    len: AtomicUsize,
+    /// Bytes of addresses from `base` on: more than `len` if it can grow.
+    reserved: usize,
+    /// Bytes of inaccessible addresses before `base`, and as many behind the reserved ones.
+    margin: usize,
+    page: usize,
+    /// Where it begins in its file, if it has one.
+    file_offset: Option<u64>,
+    watch: Option<Watch>,
     protection: PhantomData<P>,
 }
 
 // SAFETY: a mapping is a range of addresses that any thread may use; it holds no thread-bound state, and its memory is only handed
-// out as raw pointers.
+// out as raw pointers and atomics.
 unsafe impl<P: Protection> Send for Mapping<P> {}
-// SAFETY: as above; `&Mapping` gives away only its address and length.
+// SAFETY: as above.
 unsafe impl<P: Protection> Sync for Mapping<P> {}
 
 impl<P: Protection> Mapping<P> {
-    /// Maps `len` bytes of a regular file or memfd, beginning at `offset`.
-    ///
-    /// The length is rounded up to whole pages.
+    /// Maps `len` bytes of a regular file or memfd, beginning at `offset`. The length is rounded up to whole pages.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRange`] if the length is zero, the offset is not a whole number of pages, the sum overflows, the range ends
-    /// beyond the page-rounded end of the file, or the descriptor is not a regular file; [`Error::System`] with `EACCES` if the descriptor
-    /// was not opened for what `P` permits, `ENOMEM` at a limit of the process.
+    /// Those of [`MappingOptions::shared_file`].
     pub fn shared_file(file: impl AsFd, offset: u64, len: u64) -> Result<Self> {
-        let invalid = |reason: String| Error::InvalidRange { offset, len, reason };
-        let rounded = page_rounded(offset, len)?;
-        if !offset.is_multiple_of(os::page_size() as u64) {
-            return Err(invalid(format!("the offset is not a multiple of {} bytes", os::page_size())));
+        MappingOptions::new().shared_file(file, offset, len)
+    }
+
+    /// Takes over what was mapped: `reserved` bytes from `base` on, of which `len` exist, between two margins.
+    pub(super) fn own(
+        base: NonNull<u8>,
+        len: usize,
+        reserved: usize,
+        margin: usize,
+        page: usize,
+        file_offset: Option<u64>,
+    ) -> Self {
+        Self {
+            base,
+            len: AtomicUsize::new(len),
+            reserved,
+            margin,
+            page,
+            file_offset,
+            watch: None,
+            protection: PhantomData,
         }
-        let end =
-            offset.checked_add(rounded.get() as u64).ok_or_else(|| invalid("offset and length overflow".into()))?;
-        let stat = os::fstat(&file).map_err(|source| Error::system("fstat", None, source))?;
-        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-            return Err(invalid("the descriptor is not a regular file or memfd".into()));
-        }
-        let file_size = u64::try_from(stat.st_size).unwrap_or(0);
-        if os::round_to_pages(file_size).is_none_or(|size| end > size) {
-            return Err(invalid(format!("the file has {file_size} bytes")));
-        }
-        let start = i64::try_from(offset).map_err(|_| invalid("the offset is too large for a file".into()))?;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory that is in use.
-        let base = unsafe { mmap(None, rounded, P::FLAGS, MapFlags::MAP_SHARED, file, start) }
-            .map_err(|errno| Error::errno("mmap", errno))?;
-        Ok(Self { base: base.cast(), len: rounded.get(), protection: PhantomData })
+    }
+
+    /// Gives up the range without unmapping it: address, bytes that exist, bytes reserved, page, offset in the file.
+    pub(super) fn disown(self) -> (NonNull<u8>, usize, usize, usize, Option<u64>) {
+        let mut kept = std::mem::ManuallyDrop::new(self);
+        kept.watch = None;
+        (kept.base, kept.len(), kept.reserved, kept.page, kept.file_offset)
+    }
+
+    pub(super) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    pub(super) fn file_offset(&self) -> Option<u64> {
+        self.file_offset
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// The same range with another protection, which it has got already. A watch ends here.
+    pub(super) fn with_protection<Q: Protection>(self) -> Mapping<Q> {
+        let margin = self.margin;
+        let (base, len, reserved, page, file_offset) = self.disown();
+        Mapping::own(base, len, reserved, margin, page, file_offset)
+    }
+
+    pub(super) fn margin(&self) -> usize {
+        self.margin
     }
 
     /// The first byte. Valid for [`len`](Self::len) bytes while the mapping lives and the file is not truncated under it.
@@ -106,7 +116,96 @@ impl<P: Protection> Mapping<P> {
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> usize {
-        self.len
+        // Relaxed: the pages exist since the kernel said so, whoever stored the number.
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Bytes up to which it can [grow](Self::grow) in place.
+    pub fn max_len(&self) -> usize {
+        self.reserved
+    }
+
+    /// Bytes in a page: more than usual with huge pages.
+    pub fn page_size(&self) -> usize {
+        self.page
+    }
+
+    /// Makes usable what `file`, the one that was mapped, has by now, up to [`max_len`](Self::max_len); at the same addresses. Returns the
+    /// new length, which is never less than the old one. Costs one `fstat`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] if the mapping has no file; [`Error::System`].
+    pub fn grow(&self, file: impl AsFd) -> Result<usize> {
+        let offset = self.file_offset.ok_or_else(|| Error::Unsupported {
+            what: "growing",
+            backing: "anonymous memory, which has the size that it was made with".into(),
+        })?;
+        let stat = os::fstat(file).map_err(|source| Error::system("fstat", None, source))?;
+        let there = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(offset);
+        // Whole pages only: bytes behind the end of a file in its last page would be everybody's and nobody's.
+        let usable = (there - there % self.page as u64).min(self.reserved as u64) as usize;
+        let before = self.len.fetch_max(usable, Ordering::Relaxed);
+        Ok(before.max(usable))
+    }
+
+    /// Lets an access to a page that its file has no more (truncated by another process) or cannot have (a full file system) read zeros and
+    /// write nowhere, instead of ending the process by SIGBUS; from then on [`is_lost`](Self::is_lost) is true for good. See
+    /// [`survive_lost_pages`](super::survive_lost_pages), which this calls.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if the handler cannot be installed.
+    pub fn watch(&mut self) -> Result<()> {
+        if self.watch.is_none() {
+            self.watch = Some(Watch::new(self.base, self.reserved, self.page, P::FLAGS)?);
+        }
+        Ok(())
+    }
+
+    /// Whether a page was lost under the mapping. Always false without [`watch`](Self::watch). Costs a load.
+    #[inline]
+    pub fn is_lost(&self) -> bool {
+        self.lost().load(Ordering::Relaxed)
+    }
+
+    /// What becomes true when a page is lost, for those who look often. It speaks of this mapping while that lives.
+    #[inline]
+    pub fn lost(&self) -> &'static AtomicBool {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        self.watch.as_ref().map_or(&NEVER, Watch::lost)
+    }
+
+    /// Whether `len` bytes at `offset` are inside the mapping.
+    #[inline]
+    pub(crate) fn contains(&self, offset: usize, len: usize) -> bool {
+        offset.checked_add(len).is_some_and(|end| end <= self.len())
+    }
+
+    /// Reads the 8-byte word at `offset`, and whatever was written before it by who wrote it with Release.
+    ///
+    /// # Panics
+    ///
+    /// If the offset is not a multiple of 8 or the word is not inside the mapping. Check offsets that come from shared memory first.
+    #[inline]
+    pub fn load_u64(&self, offset: usize) -> u64 {
+        assert!(self.contains(offset, 8) && offset.is_multiple_of(8), "offset {offset}");
+        // SAFETY: in bounds and aligned, as just asserted (the base is page-aligned), and used for a load only.
+        let value = unsafe { self.base.add(offset).cast::<AtomicU64>().as_ref() }.load(Ordering::Relaxed);
+        // A Relaxed load and a fence: std does not promise that an Acquire load of memory without write permission is possible.
+        fence(Ordering::Acquire);
+        value
+    }
+
+    /// Copies bytes out of the mapping; other processes may write them meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If the range is not inside the mapping. Check ranges that come from shared memory first.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) {
+        assert!(self.contains(offset, bytes.len()), "offset {offset}");
+        // SAFETY: in bounds as asserted, and private memory does not overlap a mapping.
+        unsafe { copy::copy(self.base.as_ptr().add(offset), bytes.as_mut_ptr(), bytes.len()) }
     }
 }
 
@@ -115,25 +214,11 @@ impl Mapping<ReadWrite> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRange`] if the length is zero or cannot be addressed; [`Error::NoSpace`] if the system's memory or a limit
-    /// does not allow it.
+    /// Those of [`MappingOptions::shared_anonymous`].
     pub fn shared_anonymous(len: u64) -> Result<Self> {
-        let rounded = page_rounded(0, len)?;
-        // SAFETY: as for a file.
-        let base =
-            unsafe { mmap_anonymous(None, rounded, ReadWrite::FLAGS, MapFlags::MAP_SHARED) }.map_err(|errno| {
-                match errno {
-                    Errno::ENOMEM => {
-                        Error::NoSpace { path: "anonymous memory".into(), needed: rounded.get() as u64, available: 0 }
-                    }
-                    errno => Error::errno("mmap", errno),
-                }
-            })?;
-        Ok(Self { base: base.cast(), len: rounded.get(), protection: PhantomData })
+        MappingOptions::new().shared_anonymous(len)
     }
-}
 
-impl Mapping<ReadWrite> {
     /// The 8-byte word at `offset`.
     ///
     /// # Panics
@@ -147,32 +232,17 @@ impl Mapping<ReadWrite> {
         unsafe { self.base.add(offset).cast::<AtomicU64>().as_ref() }
     }
 
-    /// Whether `len` bytes at `offset` are inside the mapping.
-    #[inline]
-    pub(crate) fn contains(&self, offset: usize, len: usize) -> bool {
-        offset.checked_add(len).is_some_and(|end| end <= self.len)
-    }
-
-    /// Copies `bytes` into the mapping, where no other thread of this process accesses them meanwhile.
+    /// Copies `bytes` into the mapping.
+    ///
+    /// Copies by two threads into one range at the same time leave a mixture of both, as they do by two processes.
     ///
     /// # Panics
     ///
-    /// If the range is not inside the mapping.
-    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+    /// If the range is not inside the mapping. Check ranges that come from shared memory first.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(self.contains(offset, bytes.len()), "offset {offset}");
         // SAFETY: in bounds as asserted, and private memory does not overlap a mapping.
         unsafe { copy::copy(bytes.as_ptr(), self.base.as_ptr().add(offset), bytes.len()) }
-    }
-
-    /// Copies bytes out of the mapping; other processes may write them meanwhile.
-    ///
-    /// # Panics
-    ///
-    /// If the range is not inside the mapping.
-    pub(crate) fn read(&self, offset: usize, bytes: &mut [u8]) {
-        assert!(self.contains(offset, bytes.len()), "offset {offset}");
-        // SAFETY: in bounds as asserted, and private memory does not overlap a mapping.
-        unsafe { copy::copy(self.base.as_ptr().add(offset), bytes.as_mut_ptr(), bytes.len()) }
     }
 
     /// Zeroes a range of the mapping.
@@ -191,41 +261,21 @@ impl Mapping<ReadWrite> {
     }
 }
 
-impl Mapping<ReadWrite> {
-    /// Allocates every page now, and enters it in this process's page table.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoSpace`] if the system has no memory for them, where the first store to one would have been a signal. On kernels older than
-    /// 5.14, which cannot be asked, nothing is done.
-    pub fn populate(&self) -> Result<()> {
-        loop {
-            // SAFETY: the range is this mapping, whole; populating changes no contents.
-            let outcome = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, libc::MADV_POPULATE_WRITE) };
-            match Errno::result(outcome) {
-                Ok(_) | Err(Errno::EINVAL) => return Ok(()),
-                Err(Errno::EINTR | Errno::EAGAIN) => {}
-                Err(Errno::ENOMEM | Errno::EFAULT | Errno::ENOSPC) => {
-                    let path = "memory for a mapping".into();
-                    return Err(Error::NoSpace { path, needed: self.len as u64, available: 0 });
-                }
-                Err(errno) => return Err(Error::errno("madvise(MADV_POPULATE_WRITE)", errno)),
-            }
-        }
-    }
-}
-
 impl<P: Protection> Drop for Mapping<P> {
     fn drop(&mut self) {
+        // Before the addresses can be anybody else's.
+        self.watch = None;
+        // SAFETY: the margin stands before the base, in the same range of addresses.
+        let base = unsafe { self.base.sub(self.margin) };
         // SAFETY: the range is exactly what was mapped, it is mapped until here, and no reference into it outlives the value.
         // An error is impossible for such a range, except ENOMEM where splitting would exceed a limit: nothing is split.
-        let _ = unsafe { munmap(self.base.cast(), self.len) };
+        let _ = unsafe { munmap(base.cast(), self.reserved + 2 * self.margin) };
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::map::ReadOnly;
     use std::fs::File;
 
     fn file_of(len: u64) -> File {
@@ -251,7 +301,7 @@ mod tests {
         }
         let directory = File::open("/").unwrap();
         let error = Mapping::<ReadOnly>::shared_file(&directory, 0, 1).unwrap_err().to_string();
-        assert!(error.contains("not a regular file"), "{error}");
+        assert!(error.contains("a directory"), "{error}");
     }
 
     #[test]
@@ -275,7 +325,7 @@ mod tests {
         let read_only = File::open(named.path()).unwrap();
         assert!(Mapping::<ReadOnly>::shared_file(&read_only, 0, 4096).is_ok());
         let error = Mapping::<ReadWrite>::shared_file(&read_only, 0, 4096).unwrap_err().to_string();
-        assert!(error.contains("Permission denied"), "{error}");
+        assert!(error.contains("open for reading only"), "{error}");
     }
 
     #[test]

@@ -215,7 +215,7 @@ impl SegmentOptions {
             Target::Anonymous => {
                 publish::check_memory(geometry.size, "anonymous memory")?;
                 let map = Mapping::shared_anonymous(geometry.size)?;
-                map.populate()?;
+                map.prefault()?;
                 // An anonymous mapping has no file to lock: an empty memfd beside it carries the leases.
                 self.furnish(map, geometry, publish::memfd("leases")?.into(), Backing::Anonymous)
             }
