@@ -43,4 +43,6 @@ pub mod wait;
 
 pub use error::{Error, Result};
 pub use payload::Payload;
-pub use segment::{Object, ObjectInfo, ObjectKind, Region, Segment, SegmentOptions};
+pub use segment::{
+    DurableSegment, HugePages, Object, ObjectInfo, ObjectKind, Region, Segment, SegmentOptions, SegmentView,
+};

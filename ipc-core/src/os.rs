@@ -147,8 +147,14 @@ pub(crate) fn proc_is_ours() -> bool {
 
 /// A second description of the same open file, so that locks on it are ours alone.
 pub(crate) fn reopen(fd: impl AsFd) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    Ok(nix::fcntl::open(fd_path(fd).as_str(), flags, Mode::empty())?)
+    open_fd_path(&fd_path(fd), true)
+}
+
+/// As [`reopen`], by the name in /proc.
+pub(crate) fn open_fd_path(path: &str, write: bool) -> io::Result<OwnedFd> {
+    let access = if write { OFlag::O_RDWR } else { OFlag::O_RDONLY };
+    let flags = access | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    Ok(nix::fcntl::open(path, flags, Mode::empty())?)
 }
 
 /// The name of a descriptor in /proc: of the thread's own, since the process's is gone when its main thread has ended.
@@ -243,15 +249,15 @@ pub(crate) fn fstat(fd: impl AsFd) -> io::Result<nix::sys::stat::FileStat> {
     Ok(nix::sys::stat::fstat(fd)?)
 }
 
-/// Allocates `size` bytes of the file from its beginning, and extends it to them.
-pub(crate) fn allocate(file: &File, size: u64) -> nix::Result<()> {
+/// Allocates `len` bytes of the file from `from` on, and extends it to them.
+pub(crate) fn allocate(file: &File, from: u64, len: u64) -> nix::Result<()> {
     // In steps: some kernels undo a call that a signal interrupts, and signals may come often.
     const STEP: u64 = 64 << 20;
     let mut done = 0;
-    while done < size {
-        let step = STEP.min(size - done);
-        let (from, len) = (i64::try_from(done).map_err(|_| Errno::EFBIG)?, step as i64);
-        match nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::empty(), from, len) {
+    while done < len {
+        let step = STEP.min(len - done);
+        let at = from.checked_add(done).and_then(|at| i64::try_from(at).ok()).ok_or(Errno::EFBIG)?;
+        match nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::empty(), at, step as i64) {
             Ok(()) => done += step,
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
@@ -260,14 +266,56 @@ pub(crate) fn allocate(file: &File, size: u64) -> nix::Result<()> {
     Ok(())
 }
 
-/// Bytes of memory that the system could give out now; `None` if /proc does not tell.
+/// Bytes of memory that this process could still get: what the system could give out now, or what its cgroup still permits if that is less.
+/// `None` if /proc does not tell.
 pub(crate) fn available_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kilobytes = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
-    };
-    Some((kilobytes("MemAvailable:")? + kilobytes("SwapFree:").unwrap_or(0)).saturating_mul(1024))
+    let system = memory_figure(&text, "MemAvailable:")? + memory_figure(&text, "SwapFree:").unwrap_or(0);
+    Some(cgroup_room().map_or(system, |room| room.min(system)))
+}
+
+/// Bytes of a huge page; `None` if the kernel has none.
+pub(crate) fn huge_page_size() -> Option<u64> {
+    memory_figure(&std::fs::read_to_string("/proc/meminfo").ok()?, "Hugepagesize:")
+}
+
+/// The error for huge pages of `size` bytes that are not there.
+pub(crate) fn no_huge_pages(size: u64, needed: u64) -> crate::Error {
+    let path = format!("/sys/kernel/mm/hugepages/hugepages-{}kB/free_hugepages", size / 1024);
+    let free = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    crate::Error::NoHugePages { size, needed, free }
+}
+
+/// A figure of /proc/meminfo, in bytes.
+fn memory_figure(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_ascii_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Bytes that the memory cgroup of this process still permits, by its own limit and those above it that can be seen. Beyond it the kernel does not
+/// refuse memory, it kills.
+fn cgroup_room() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let number = |path: std::path::PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let mut least = None;
+    for line in text.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        let (root, limit, usage) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+            _ => continue,
+        };
+        // Inside a container the path is often that of the host, and what is mounted is our own cgroup: then the root itself tells.
+        for ancestor in std::path::Path::new(path).ancestors() {
+            let directory = std::path::Path::new(root).join(ancestor.strip_prefix("/").unwrap_or(ancestor));
+            if let (Some(limit), Some(usage)) = (number(directory.join(limit)), number(directory.join(usage))) {
+                let room = limit.saturating_sub(usage);
+                least = Some(least.map_or(room, |least: u64| least.min(room)));
+            }
+        }
+    }
+    least
 }
 
 #[cfg(test)]

@@ -315,7 +315,8 @@ fn another_format_is_refused_by_field_with_both_values() {
 
 #[test]
 fn a_header_that_contradicts_itself_is_refused() {
-    const CHECKSUM: usize = 120;
+    const CHECKSUM: usize = 136;
+    const MAX_SIZE: usize = 120;
     let directory = on_disk();
     let (path, whole) = dead_segment(directory.path());
     let refusal = |bytes: &[u8]| {
@@ -324,15 +325,18 @@ fn a_header_that_contradicts_itself_is_refused() {
         assert!(fs::read(&path).unwrap() == bytes, "the file was changed");
         error
     };
-    let forged = |at: usize, value: u64| {
+    let forged_both = |words: [(usize, u64); 2]| {
         let mut bytes = whole.clone();
-        bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        for (at, value) in words {
+            bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
         let checksum = bytes[..CHECKSUM]
             .iter()
             .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
         bytes[CHECKSUM..CHECKSUM + 8].copy_from_slice(&checksum.to_le_bytes());
         bytes
     };
+    let forged = |at: usize, value: u64| forged_both([(at, value); 2]);
     let size = number(&whole[24..32]);
     assert!(forged(24, size) == whole, "the checksum is another one");
     for at in [72, CHECKSUM] {
@@ -360,6 +364,8 @@ fn a_header_that_contradicts_itself_is_refused() {
     }
     let longer = size + page();
     let error = refusal(&forged(24, longer));
+    assert!(matches!(error, Error::Corrupted { what: "the largest size", .. }), "{error}");
+    let error = refusal(&forged_both([(24, longer), (MAX_SIZE, longer)]));
     assert!(matches!(error, Error::Truncated { expected, found, .. } if (expected, found) == (longer, size)));
 }
 

@@ -54,6 +54,10 @@ pub enum RingError {
     /// The handle belongs to the process that made it, and this is a child that inherited it by `fork`.
     #[error("this handle belongs to the process that made it: after a fork, claim the role in the child")]
     WrongProcess,
+    /// A page of the ring was lost under the mapping (its file was truncated, or its file system is full), on an attachment that was asked to survive that:
+    /// see [`SegmentOptions::survive_truncation`](ipc_core::SegmentOptions::survive_truncation). Nothing that this call read or wrote can be relied on.
+    #[error("the ring has lost pages under its mapping: its file was truncated, or its file system is full")]
+    Lost,
     /// A record is longer than the ring takes, or than the buffer it should go to.
     #[error("the record has {len} bytes, {max} are possible")]
     TooLarge {

@@ -112,9 +112,3 @@ pub(super) fn of_refused_lock(errno: Errno, len: usize) -> Error {
         errno => Error::errno("mlock", errno),
     }
 }
-
-/// The error for huge pages of `size` bytes that are not there.
-pub(crate) fn no_huge_pages(size: u64, needed: u64) -> Error {
-    let path = format!("/sys/kernel/mm/hugepages/hugepages-{}kB/free_hugepages", size / 1024);
-    Error::NoHugePages { size, needed, free: first_number(&path).unwrap_or(0) }
-}

@@ -134,7 +134,7 @@ impl MappingOptions {
                 unsafe { mmap_anonymous(address, len, ReadWrite::FLAGS, flags | fixed) }.map(NonNull::cast)
             })
             .map_err(|error| match error {
-                Error::NoSpace { .. } if self.huge_pages.is_some() => cause::no_huge_pages(page, len.get() as u64),
+                Error::NoSpace { .. } if self.huge_pages.is_some() => os::no_huge_pages(page, len.get() as u64),
                 error => error,
             })?;
         Ok(Mapping::own(base, len.get(), len.get(), margin, page as usize, None))

@@ -83,7 +83,7 @@ impl<P: Protection> Mapping<P> {
         (kept.base, kept.len(), kept.reserved, kept.page, kept.file_offset)
     }
 
-    pub(super) fn base(&self) -> NonNull<u8> {
+    pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
     }
 

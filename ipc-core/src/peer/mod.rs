@@ -12,5 +12,5 @@ mod table;
 
 pub use crate::error::PeerDescription;
 pub use role::{Claim, Role, RoleState};
-pub(crate) use table::{PEER_ENTRY_SIZE, PeerTable, lease_bytes};
+pub(crate) use table::{Entries, PEER_ENTRY_SIZE, PeerTable, lease_bytes};
 pub use table::{PeerId, PeerInfo};

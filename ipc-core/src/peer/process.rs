@@ -15,6 +15,17 @@ pub struct Process {
     current: &'static AtomicU64,
 }
 
+/// A process, as /proc tells it; 0 for what it does not tell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    /// Clock ticks from boot to its start.
+    pub(crate) start_time: u64,
+    /// The inode that stands for its pid namespace.
+    pub(crate) pid_namespace: u64,
+    /// The inode that stands for its time namespace.
+    pub(crate) time_namespace: u64,
+}
+
 /// The process that runs this code.
 ///
 /// The first call in a process costs three system calls, the following ones a load.
@@ -61,6 +72,32 @@ impl Process {
     #[inline]
     pub fn check(&self) -> Result<()> {
         if self.is_current() { Ok(()) } else { Err(Error::WrongProcess) }
+    }
+
+    /// What tells this process from others that have its pid. Asked of /proc once, since attaching is to cost little: a process keeps
+    /// its start time and, whatever it does for its children, its own namespaces of pids and of time.
+    pub(crate) fn origin(&self) -> Origin {
+        static KNOWN: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+        let [of, start_time, pid_namespace, time_namespace] = &KNOWN;
+        // A fork child must not believe its parent's. Pairs with the Release below.
+        if of.load(Ordering::Acquire) == self.id {
+            return Origin {
+                start_time: start_time.load(Ordering::Relaxed),
+                pid_namespace: pid_namespace.load(Ordering::Relaxed),
+                time_namespace: time_namespace.load(Ordering::Relaxed),
+            };
+        }
+        let origin = Origin {
+            start_time: os::process_stat("self").map_or(0, |stat| stat.start_time),
+            pid_namespace: os::namespace("pid"),
+            time_namespace: os::namespace("time"),
+        };
+        // Threads that come here together store the same.
+        start_time.store(origin.start_time, Ordering::Relaxed);
+        pid_namespace.store(origin.pid_namespace, Ordering::Relaxed);
+        time_namespace.store(origin.time_namespace, Ordering::Relaxed);
+        of.store(self.id, Ordering::Release);
+        origin
     }
 
     /// A random number, another one in every process.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, PeerDescription, Result};
-use crate::map::Mapping;
+use crate::map::{Mapping, Protection, ReadWrite};
 use crate::os::{self, Lock};
 use crate::peer::process::{self, Process};
 use crate::sync::{AtomicBool, Ordering};
@@ -125,13 +125,16 @@ impl PeerTable {
             state.store(me.generation() << GENERATION_SHIFT | CLAIMED, Ordering::Relaxed);
             // Before the fields below: `info` does not mix them with those of the one before.
             crate::sync::fence(Ordering::Release);
-            let pid = std::process::id();
             let boot = os::boot_id().unwrap_or_default();
-            map.u64_at(entry + PID).store(u64::from(pid), Ordering::Relaxed);
-            map.u64_at(entry + START_TIME)
-                .store(os::process_stat("self").map_or(0, |stat| stat.start_time), Ordering::Relaxed);
-            map.u64_at(entry + PID_NAMESPACE).store(os::namespace("pid"), Ordering::Relaxed);
-            map.u64_at(entry + TIME_NAMESPACE).store(os::namespace("time"), Ordering::Relaxed);
+            let origin = process.origin();
+            for (at, value) in [
+                (PID, u64::from(std::process::id())),
+                (START_TIME, origin.start_time),
+                (PID_NAMESPACE, origin.pid_namespace),
+                (TIME_NAMESPACE, origin.time_namespace),
+            ] {
+                map.u64_at(entry + at).store(value, Ordering::Relaxed);
+            }
             for (word, half) in boot.as_chunks().0.iter().enumerate() {
                 map.u64_at(entry + BOOT_ID + 8 * word).store(u64::from_le_bytes(*half), Ordering::Relaxed);
             }
@@ -167,16 +170,50 @@ impl PeerTable {
         self.offset + index * PEER_ENTRY_SIZE
     }
 
+    fn entries(&self) -> Entries<'_, ReadWrite> {
+        Entries { map: &self.map, offset: self.offset, slots: self.slots, file: &self.lease }
+    }
+
+    /// Whether the peer lives. Asks the kernel: a few system calls.
+    pub(crate) fn is_alive(&self, id: PeerId) -> bool {
+        // Our own lease stands on the description that we ask through, so it is never seen as another's.
+        let ours = id == self.me;
+        if ours && self.process.is_current() {
+            return true;
+        }
+        self.entries().is_alive(id, ours)
+    }
+
+    pub(crate) fn describe(&self, id: PeerId) -> PeerDescription {
+        self.entries().describe(id)
+    }
+
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
+        let infos = (0..self.slots).filter_map(|index| self.entries().info(index));
+        infos.map(|(info, _)| PeerInfo { alive: self.is_alive(info.id), ..info })
+    }
+}
+
+/// A view of the table through any mapping, and any description, of the segment's file: nothing here writes.
+#[derive(Debug)]
+pub(crate) struct Entries<'a, P: Protection> {
+    pub(crate) map: &'a Mapping<P>,
+    pub(crate) offset: usize,
+    pub(crate) slots: usize,
+    /// Through which the locks are asked after.
+    pub(crate) file: &'a File,
+}
+
+impl<P: Protection> Entries<'_, P> {
     /// What the entry says, if it names a peer; a consistent copy or nothing.
     fn info(&self, index: usize) -> Option<(PeerInfo, Origin)> {
-        let entry = self.entry(index);
-        let state = self.map.u64_at(entry + STATE);
+        let entry = self.offset + index * PEER_ENTRY_SIZE;
+        let word = |offset| self.map.load_u64(entry + offset);
         // Pairs with the Release store of LIVE.
-        let before = state.load(Ordering::Acquire);
+        let before = word(STATE);
         if before & 0xFFFF != LIVE {
             return None;
         }
-        let word = |offset| self.map.u64_at(entry + offset).load(Ordering::Relaxed);
         let pid = u32::try_from(word(PID)).unwrap_or(0);
         let pid_namespace = word(PID_NAMESPACE);
         let boot = u128::from(word(BOOT_ID)) | u128::from(word(BOOT_ID + 8)) << 64;
@@ -186,30 +223,24 @@ impl PeerTable {
             .checked_add(Duration::from_nanos(word(ATTACHED_AT)))
             .unwrap_or(SystemTime::UNIX_EPOCH);
         // The fields were read before this load, and their writer changes the state first.
-        crate::sync::fence(Ordering::Acquire);
-        if state.load(Ordering::Relaxed) != before {
+        if word(STATE) != before {
             return None;
         }
         let id = PeerId::new(PeerId::from_bits(before).generation(), index);
         Some((PeerInfo { id, pid, pid_namespace, attached_at, alive: false }, origin))
     }
 
-    /// Whether the peer lives. Asks the kernel: a few system calls.
-    pub(crate) fn is_alive(&self, id: PeerId) -> bool {
+    /// Whether the peer lives; `locked` if its lock is known to be held.
+    fn is_alive(&self, id: PeerId, locked: bool) -> bool {
         if id.index() >= self.slots {
             return false;
         }
-        // Our own lease stands on the description that we ask through, so it is never seen as another's.
-        let ours = id == self.me;
-        if ours && self.process.is_current() {
-            return true;
-        }
         let byte = lease_bytes::PEERS + id.index() as u64;
         // An error cannot be had from a valid descriptor; if it is, nobody is declared dead by it.
-        if !ours && !os::is_locked_by_another(&self.lease, byte).unwrap_or(true) {
+        if !locked && !os::is_locked_by_another(self.file, byte).unwrap_or(true) {
             return false;
         }
-        let state = self.map.u64_at(self.entry(id.index()) + STATE).load(Ordering::Acquire);
+        let state = self.map.load_u64(self.offset + id.index() * PEER_ENTRY_SIZE + STATE);
         if PeerId::from_bits(state).generation() != id.generation() {
             return false;
         }
@@ -226,9 +257,8 @@ impl PeerTable {
     }
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
-        (0..self.slots)
-            .filter_map(|index| self.info(index))
-            .map(|(info, _)| PeerInfo { alive: self.is_alive(info.id), ..info })
+        let infos = (0..self.slots).filter_map(|index| self.info(index));
+        infos.map(|(info, _)| PeerInfo { alive: self.is_alive(info.id, false), ..info })
     }
 }
 
@@ -318,7 +348,7 @@ mod tests {
     fn another_start_time_is_another_process_if_the_clock_is_the_same() {
         let file = file();
         let table = table_on(&file, 2).unwrap();
-        let (info, origin) = table.info(table.me().index()).unwrap();
+        let (info, origin) = table.entries().info(table.me().index()).unwrap();
         assert!(origin.process_lives(&info));
         let other = Origin { start_time: origin.start_time + 1, ..origin };
         assert!(!other.process_lives(&info));

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::map::Mapping;
+use crate::map::{Mapping, Protection, ReadWrite};
 use crate::os;
 use crate::payload::Payload;
 use crate::peer::PeerId;
@@ -101,8 +101,8 @@ pub struct ObjectInfo {
 
 /// A view of the directory in a mapping whose header was checked.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Directory<'a> {
-    pub(crate) map: &'a Mapping,
+pub(crate) struct Directory<'a, P: Protection> {
+    pub(crate) map: &'a Mapping<P>,
     pub(crate) geometry: &'a Geometry,
     pub(crate) path: &'a Path,
 }
@@ -120,7 +120,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     Err(Error::InvalidName { name: name.to_owned(), reason })
 }
 
-impl Directory<'_> {
+impl<P: Protection> Directory<'_, P> {
     fn entry(&self, index: usize) -> usize {
         self.geometry.objects_offset as usize + index * OBJECT_ENTRY_SIZE
     }
@@ -131,12 +131,7 @@ impl Directory<'_> {
 
     fn state(&self, index: usize) -> u64 {
         // Pairs with the Release store of READY in `create`.
-        self.map.u64_at(self.entry(index) + STATE).load(Ordering::Acquire)
-    }
-
-    fn set_state(&self, index: usize, state: u64, maker: PeerId) {
-        let word = if state == EMPTY { EMPTY } else { maker.to_bits() << STATE_BITS | state };
-        self.map.u64_at(self.entry(index) + STATE).store(word, Ordering::Release);
+        self.map.load_u64(self.entry(index) + STATE)
     }
 
     fn maker(state: u64) -> PeerId {
@@ -144,11 +139,7 @@ impl Directory<'_> {
     }
 
     fn word(&self, index: usize, offset: usize) -> u64 {
-        self.map.u64_at(self.entry(index) + offset).load(Ordering::Relaxed)
-    }
-
-    fn put(&self, index: usize, offset: usize, value: u64) {
-        self.map.u64_at(self.entry(index) + offset).store(value, Ordering::Relaxed);
+        self.map.load_u64(self.entry(index) + offset)
     }
 
     fn text(&self, index: usize, offset: usize, len: usize, max: usize) -> String {
@@ -162,14 +153,14 @@ impl Directory<'_> {
         let (offset, size) = (self.word(index, OFFSET), self.word(index, SIZE));
         let inside = offset >= self.geometry.data_offset
             && offset.is_multiple_of(LINE_PAIR as u64)
-            && offset.checked_add(size).is_some_and(|end| end <= self.geometry.size);
+            && offset.checked_add(size).is_some_and(|end| end <= self.geometry.max_size);
         if inside {
             return Ok((offset, size));
         }
         Err(Error::Corrupted {
             path: self.path.to_owned(),
             what: "the place of an object",
-            expected: format!("a range in {}..{}", self.geometry.data_offset, self.geometry.size),
+            expected: format!("a range in {}..{}", self.geometry.data_offset, self.geometry.max_size),
             found: format!("{size} bytes at {offset}"),
         })
     }
@@ -223,8 +214,20 @@ impl Directory<'_> {
         let length = (self.word(index, NAME_LENGTHS) & 0xFFFF) as usize;
         self.text(index, NAME, length, MAX_OBJECT_NAME) == name
     }
+}
 
-    /// Makes an entry and its object. The caller holds the lock of the directory.
+impl Directory<'_, ReadWrite> {
+    fn set_state(&self, index: usize, state: u64, maker: PeerId) {
+        let word = if state == EMPTY { EMPTY } else { maker.to_bits() << STATE_BITS | state };
+        self.map.u64_at(self.entry(index) + STATE).store(word, Ordering::Release);
+    }
+
+    fn put(&self, index: usize, offset: usize, value: u64) {
+        self.map.u64_at(self.entry(index) + offset).store(value, Ordering::Relaxed);
+    }
+
+    /// Makes an entry and its object. The caller holds the lock of the directory. `reserve` gets the object's offset, and sees to it that there are
+    /// pages behind it.
     ///
     /// Until the last store the entry is passed over by everyone; a maker that dies before leaves it to the next one.
     pub(crate) fn create(
@@ -234,6 +237,7 @@ impl Directory<'_> {
         kind: ObjectKind,
         payload: PayloadType,
         size: u64,
+        reserve: impl FnOnce(u64) -> Result<()>,
         initialise: impl FnOnce(u64),
     ) -> Result<ObjectInfo> {
         self.forget_dead_makers()?;
@@ -244,6 +248,8 @@ impl Directory<'_> {
             .find(|index| self.state(*index) & STATE_MASK == EMPTY)
             .ok_or(Error::DirectoryFull { slots: self.slots() })?;
         let offset = self.free_range(size)?;
+        // Before the entry says anything: whoever finds a dead maker's entry writes to its range.
+        reserve(offset)?;
         let type_name = &payload.name.as_bytes()[..payload.name.len().min(MAX_TYPE_NAME)];
         self.put(index, KIND, kind.code);
         self.put(index, TYPE, payload.fingerprint);
@@ -269,6 +275,13 @@ impl Directory<'_> {
             let state = self.state(index);
             if state & STATE_MASK == MAKING {
                 let (offset, size) = self.range(index)?;
+                if !self.map.contains(offset as usize, size as usize) {
+                    return Err(Error::Truncated {
+                        path: self.path.to_owned(),
+                        expected: offset + size,
+                        found: self.map.len() as u64,
+                    });
+                }
                 self.map.zero(offset as usize, size as usize);
                 self.set_state(index, EMPTY, Self::maker(state));
             }
@@ -287,7 +300,7 @@ impl Directory<'_> {
         taken.sort_unstable();
         let mut from = self.geometry.data_offset;
         let mut largest = 0;
-        for (offset, taken_size) in taken.into_iter().chain([(self.geometry.size, 0)]) {
+        for (offset, taken_size) in taken.into_iter().chain([(self.geometry.max_size.min(self.map.len() as u64), 0)]) {
             let room = offset.saturating_sub(from);
             if room >= size {
                 return Ok(from);

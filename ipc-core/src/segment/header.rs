@@ -1,6 +1,8 @@
 //! The header page of a segment: written once before anybody else can see it, checked at attach, then only the private copy
 //! is used. docs/FORMAT.md draws it.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -15,13 +17,13 @@ use crate::sync::{CACHE_LINE, LINE_PAIR};
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHMSEG\r\n");
 
 /// Raised when the meaning of any byte that the library writes changes.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 /// Bytes set aside for the header.
 pub(crate) const HEADER_SIZE: usize = 4096;
 
 /// Bytes of the header that are written and covered by the checksum.
-const COVERED: usize = 120;
+const COVERED: usize = 136;
 const CHECKSUM: usize = COVERED;
 
 /// The most places that either table may have: bounds what an attach does, whatever the header says.
@@ -42,7 +44,18 @@ const ID_AT: usize = 72;
 const CREATED_AT: usize = 88;
 const BOOT_ID_AT: usize = 96;
 const PAGE_SIZE_AT: usize = 112;
-const _: () = assert!(PAGE_SIZE_AT + 8 == COVERED && CHECKSUM + 8 <= HEADER_SIZE);
+const MAX_SIZE_AT: usize = 120;
+const FLAGS_AT: usize = 128;
+const _: () = assert!(FLAGS_AT + 8 == COVERED && CHECKSUM + 8 <= FLUSH_FAILED_AT && FLUSH_FAILED_AT + 8 <= HEADER_SIZE);
+
+/// Bytes of the header that an attach reads.
+pub(crate) const READ: usize = COVERED + 8;
+
+/// The only word of the header that changes: not zero once a flush failed, for all peers and for good. Outside what the checksum covers.
+pub(crate) const FLUSH_FAILED_AT: usize = 256;
+
+/// The only flag: space is allocated object by object.
+const LAZY: u64 = 1;
 
 /// What stands for the layout of header and tables: changes with any offset or size.
 pub(crate) const LAYOUT: u64 = fnv1a_words(
@@ -70,8 +83,12 @@ impl std::fmt::Display for SegmentId {
 /// Where everything is: derived from a few numbers, and at attach compared with what the header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Geometry {
-    /// Bytes of the segment: whole pages.
+    /// Bytes of the segment when it was made: whole pages.
     pub(crate) size: u64,
+    /// Bytes to which it may grow.
+    pub(crate) max_size: u64,
+    /// Whether space is allocated when an object is made, instead of with the segment.
+    pub(crate) lazy: bool,
     pub(crate) peers_offset: u64,
     pub(crate) peer_slots: u64,
     pub(crate) objects_offset: u64,
@@ -81,11 +98,17 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// The geometry of a segment with room for `data` bytes of objects; `None` if it cannot be addressed.
+    /// The geometry of a segment with room for `data` bytes of objects, which does not grow; `None` if it cannot be addressed.
     pub(crate) fn new(data: u64, peer_slots: u64, object_slots: u64) -> Option<Self> {
         let (peers_offset, objects_offset, data_offset) = Self::offsets(peer_slots, object_slots)?;
         let size = data_offset.checked_add(os::round_to_pages(data)?)?;
-        Some(Self { size, peers_offset, peer_slots, objects_offset, object_slots, data_offset })
+        let (max_size, lazy) = (size, false);
+        Some(Self { size, max_size, lazy, peers_offset, peer_slots, objects_offset, object_slots, data_offset })
+    }
+
+    /// Bytes of a segment with room for `data` bytes of objects; `None` if that is more than it may have.
+    pub(crate) fn size_for(&self, data: u64) -> Option<u64> {
+        self.data_offset.checked_add(os::round_to_pages(data)?).filter(|size| *size <= self.max_size)
     }
 
     fn offsets(peer_slots: u64, object_slots: u64) -> Option<(u64, u64, u64)> {
@@ -99,7 +122,7 @@ impl Geometry {
 
 /// Writes the header into new, zeroed memory that nobody else can see yet.
 pub(crate) fn write(map: &Mapping, geometry: &Geometry, id: SegmentId) {
-    let mut bytes = [0_u8; COVERED + 8];
+    let mut bytes = [0_u8; READ];
     let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
     put(MAGIC_AT, &MAGIC.to_le_bytes());
     put(VERSION_AT, &FORMAT_VERSION.to_le_bytes());
@@ -115,22 +138,38 @@ pub(crate) fn write(map: &Mapping, geometry: &Geometry, id: SegmentId) {
     put(CREATED_AT, &os::unix_nanos().to_le_bytes());
     put(BOOT_ID_AT, &os::boot_id().unwrap_or_default());
     put(PAGE_SIZE_AT, &(os::page_size() as u64).to_le_bytes());
+    put(MAX_SIZE_AT, &geometry.max_size.to_le_bytes());
+    put(FLAGS_AT, &(if geometry.lazy { LAZY } else { 0 }).to_le_bytes());
     let checksum = fnv1a(FNV_OFFSET, &bytes[..COVERED]);
     bytes[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
     map.write(0, &bytes);
 }
 
-/// Copies the header out once, checks all of it against this build and the real size, and returns the private copy.
-pub(crate) fn read(map: &Mapping, path: &Path, file_size: u64) -> Result<(Geometry, SegmentId)> {
-    if file_size < HEADER_SIZE as u64 || map.len() < HEADER_SIZE {
-        return Err(Error::Truncated { path: path.into(), expected: HEADER_SIZE as u64, found: file_size });
-    }
-    let mut bytes = [0_u8; COVERED + 8];
-    map.read(0, &mut bytes);
-    parse(&bytes, path, file_size)
+/// What a header says, checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) geometry: Geometry,
+    pub(crate) id: SegmentId,
+    /// Nanoseconds from the Unix epoch to the segment's making.
+    pub(crate) created_ns: u64,
 }
 
-fn parse(bytes: &[u8; COVERED + 8], path: &Path, file_size: u64) -> Result<(Geometry, SegmentId)> {
+/// Copies the header out once, before anything is mapped, checks all of it against this build and the real size, and returns the private copy.
+pub(crate) fn read(file: &File, path: &Path, file_size: u64) -> Result<Header> {
+    let truncated = |found| Error::Truncated { path: path.into(), expected: HEADER_SIZE as u64, found };
+    if file_size < HEADER_SIZE as u64 {
+        return Err(truncated(file_size));
+    }
+    let mut bytes = [0_u8; READ];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => parse(&bytes, path, file_size),
+        // Shorter than it was a moment ago.
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(truncated(0)),
+        Err(source) => Err(Error::system("pread", Some(path.into()), source)),
+    }
+}
+
+fn parse(bytes: &[u8; READ], path: &Path, file_size: u64) -> Result<Header> {
     let word = |at: usize| bytes[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
     let half = |at: usize| bytes[at..].first_chunk().map_or(0, |half| u64::from(u32::from_le_bytes(*half)));
     // In this order: what is not a segment at all should be told so, not that its checksum is wrong.
@@ -153,6 +192,8 @@ fn parse(bytes: &[u8; COVERED + 8], path: &Path, file_size: u64) -> Result<(Geom
     }
     let found = Geometry {
         size: word(SIZE_AT),
+        max_size: word(MAX_SIZE_AT),
+        lazy: word(FLAGS_AT) == LAZY,
         peers_offset: word(PEERS_AT),
         peer_slots: word(PEER_SLOTS_AT),
         objects_offset: word(OBJECTS_AT),
@@ -166,18 +207,40 @@ fn parse(bytes: &[u8; COVERED + 8], path: &Path, file_size: u64) -> Result<(Geom
     }
     // Everything else follows from three numbers.
     let expected = Geometry::new(found.size.saturating_sub(found.data_offset), found.peer_slots, found.object_slots);
+    let expected = expected.map(|expected| Geometry { max_size: found.max_size, lazy: found.lazy, ..expected });
     if expected != Some(found) {
         return Err(corrupted("the geometry", format!("{expected:?}"), format!("{found:?}")));
+    }
+    if found.max_size < found.size
+        || found.max_size > i64::MAX as u64
+        || os::round_to_pages(found.max_size) != Some(found.max_size)
+    {
+        return Err(corrupted(
+            "the largest size",
+            format!("whole pages, at least {}", found.size),
+            found.max_size.to_string(),
+        ));
+    }
+    if word(FLAGS_AT) & !LAZY != 0 {
+        return Err(corrupted("the flags", format!("at most {LAZY}"), word(FLAGS_AT).to_string()));
     }
     if found.size > file_size {
         return Err(Error::Truncated { path: path.into(), expected: found.size, found: file_size });
     }
     let mut id = [0; 16];
     id.copy_from_slice(&bytes[ID_AT..ID_AT + 16]);
-    Ok((found, SegmentId(id)))
+    Ok(Header { geometry: found, id: SegmentId(id), created_ns: word(CREATED_AT) })
 }
 
 impl SegmentId {
+    pub(super) fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     pub(crate) fn random() -> Result<Self> {
         os::random_bytes().map(Self).map_err(|source| Error::system("getrandom", None, source))
     }
@@ -187,11 +250,11 @@ impl SegmentId {
 mod tests {
     use super::*;
 
-    fn header() -> ([u8; COVERED + 8], Geometry) {
+    fn header() -> ([u8; READ], Geometry) {
         let geometry = Geometry::new(1 << 20, 16, 16).unwrap();
         let map = Mapping::shared_anonymous(geometry.size).unwrap();
         write(&map, &geometry, SegmentId([7; 16]));
-        let mut bytes = [0; COVERED + 8];
+        let mut bytes = [0; READ];
         map.read(0, &mut bytes);
         (bytes, geometry)
     }
@@ -203,7 +266,8 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         let (bytes, geometry) = header();
-        assert_eq!(parse(&bytes, path(), geometry.size).unwrap(), (geometry, SegmentId([7; 16])));
+        let header = parse(&bytes, path(), geometry.size).unwrap();
+        assert_eq!((header.geometry, header.id), (geometry, SegmentId([7; 16])));
     }
 
     #[test]
@@ -228,8 +292,14 @@ mod tests {
     #[test]
     fn a_forged_checksum_does_not_make_geometry_valid() {
         let (bytes, geometry) = header();
-        for at in [SIZE_AT, PEERS_AT, PEER_SLOTS_AT, OBJECTS_AT, OBJECT_SLOTS_AT, DATA_AT] {
+        for at in [SIZE_AT, PEERS_AT, PEER_SLOTS_AT, OBJECTS_AT, OBJECT_SLOTS_AT, DATA_AT, MAX_SIZE_AT, FLAGS_AT] {
             for value in [0, 1, 63, 4095, u64::MAX, u64::MAX / 2, 1 << 40, geometry.size + 4096] {
+                // Another valid segment, not a damaged one.
+                let valid = match at {
+                    MAX_SIZE_AT => value == 1 << 40 || value == geometry.size + 4096,
+                    FLAGS_AT => value == LAZY,
+                    _ => false,
+                };
                 let mut damaged = bytes;
                 damaged[at..at + 8].copy_from_slice(&value.to_le_bytes());
                 if damaged == bytes {
@@ -237,7 +307,7 @@ mod tests {
                 }
                 let checksum = fnv1a(FNV_OFFSET, &damaged[..COVERED]);
                 damaged[CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
-                assert!(parse(&damaged, path(), geometry.size).is_err(), "field {at} value {value}");
+                assert_eq!(parse(&damaged, path(), geometry.size).is_ok(), valid, "field {at} value {value}");
             }
         }
     }

@@ -3,17 +3,27 @@
 //! A named segment appears in its directory in one step, complete, and is found by name; it stays until somebody
 //! [unlinks](Segment::unlink) it. Attached processes keep using one whose name is gone. docs/FORMAT.md draws the bytes.
 
+mod attach;
+mod create;
 mod directory;
+mod durable;
 mod header;
+mod list;
 mod options;
+mod pass;
 mod place;
 mod publish;
 mod region;
+mod space;
+mod view;
 
 pub use directory::{ObjectInfo, ObjectKind, PayloadType};
+pub use durable::DurableSegment;
 pub use header::SegmentId;
-pub use options::{DEFAULT_OBJECTS, DEFAULT_PEERS, DEFAULT_SIZE, SegmentOptions};
+pub use list::SegmentInfo;
+pub use options::{DEFAULT_OBJECTS, DEFAULT_PEERS, DEFAULT_SIZE, HugePages, SegmentOptions};
 pub use region::{Object, Region};
+pub use view::{ObjectView, SegmentView};
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,12 +31,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, PeerDescription, Result};
-use crate::map::Mapping;
+use crate::map::{Mapping, ReadWrite};
 use crate::os::{self, Lock};
 use crate::peer::process::{self, Process};
 use crate::peer::{PeerId, PeerInfo, PeerTable, lease_bytes};
 use directory::Directory;
 use header::Geometry;
+use options::Behaviour;
 use place::Place;
 use publish::ByteLock;
 
@@ -36,6 +47,8 @@ enum Backing {
     File(Arc<Place>),
     Memfd(String),
     Anonymous,
+    /// A file or memfd that came as a descriptor.
+    Received,
 }
 
 impl Backing {
@@ -44,6 +57,7 @@ impl Backing {
             Self::File(place) => place.path(),
             Self::Memfd(name) => format!("memfd:{name}").into(),
             Self::Anonymous => "anonymous".into(),
+            Self::Received => "a descriptor".into(),
         }
     }
 }
@@ -70,6 +84,7 @@ struct Attachment {
     process: Process,
     /// Whether the last one to leave removes the name.
     transient: bool,
+    behaviour: Behaviour,
     /// Threads of this process share a description, and so the kernel's locks: this one is between them.
     threads: Mutex<()>,
 }
@@ -113,24 +128,28 @@ impl Segment {
         SegmentOptions::anonymous()
     }
 
-    /// A segment behind a descriptor that was inherited or received, such as another process's [`segment_fd`](Self::segment_fd).
+    /// A segment behind a descriptor that was inherited or received. It has to belong to this user, unless
+    /// [said otherwise](SegmentOptions::owned_by), and the size of a memfd has to be sealed.
     pub fn from_fd(fd: OwnedFd) -> SegmentOptions {
         SegmentOptions::from_fd(fd)
     }
 
-    fn assemble(
-        map: Arc<Mapping>,
-        geometry: Geometry,
-        id: SegmentId,
-        peers: PeerTable,
-        backing: Backing,
-        process: Process,
-        transient: bool,
-    ) -> Self {
+    /// A segment behind a descriptor that this program was started with, by its number: from [`pass_to`](Self::pass_to) in the process that started it, or
+    /// from a service manager that keeps descriptors (3 and up). The descriptor itself stays open.
+    pub fn from_inherited(number: i32) -> SegmentOptions {
+        SegmentOptions::from_inherited(number)
+    }
+
+    fn assemble(attachment: Attachment) -> Self {
         #[cfg(feature = "tracing")]
-        tracing::debug!(segment = %id, path = ?backing.path(), size = geometry.size, peer = %peers.me(), "attached");
-        let inner = Attachment { map, geometry, id, peers, backing, process, transient, threads: Mutex::new(()) };
-        Self { inner: Arc::new(inner) }
+        tracing::debug!(
+            segment = %attachment.id,
+            path = ?attachment.backing.path(),
+            size = attachment.map.len(),
+            peer = %attachment.peers.me(),
+            "attached"
+        );
+        Self { inner: Arc::new(attachment) }
     }
 
     /// Attaches a fork child to the segment that it inherited: a peer of its own, with a lease of its own, on the same mapping.
@@ -152,8 +171,14 @@ impl Segment {
         let _arrival = ByteLock::acquire(&arriving, lease_bytes::REMOVAL, Lock::Shared, "the segment's name")?;
         let (offset, slots) = (inner.geometry.peers_offset as usize, inner.geometry.peer_slots as usize);
         let peers = PeerTable::attach(inner.map.clone(), offset, slots, lease)?;
-        let backing = inner.backing.clone();
-        Ok(Self::assemble(inner.map.clone(), inner.geometry, inner.id, peers, backing, process, inner.transient))
+        Ok(Self::assemble(Attachment {
+            map: inner.map.clone(),
+            backing: inner.backing.clone(),
+            peers,
+            process,
+            threads: Mutex::new(()),
+            ..**inner
+        }))
     }
 
     /// The segment's identity: random, and the same for all who are attached to it.
@@ -161,9 +186,85 @@ impl Segment {
         self.inner.id
     }
 
-    /// Bytes of the segment, header and tables included.
+    /// That this process made the handle, and that no page was lost under it.
+    fn check(&self) -> Result<()> {
+        self.inner.process.check()?;
+        if self.is_lost() { Err(Error::Lost { path: self.path() }) } else { Ok(()) }
+    }
+
+    /// Whether a page was lost under the mapping, so that the attachment is of no more use. Always false unless it was asked to
+    /// [survive](SegmentOptions::survive_truncation) that. Costs a load.
+    pub fn is_lost(&self) -> bool {
+        self.inner.map.is_lost()
+    }
+
+    /// Bytes of the segment, header and tables included: what it has [grown](Self::grow) to by now, which costs a system call where it may grow.
     pub fn size(&self) -> u64 {
-        self.inner.geometry.size
+        self.notice_growth();
+        self.inner.map.len() as u64
+    }
+
+    /// Bytes to which it may grow.
+    pub fn max_size(&self) -> u64 {
+        self.inner.geometry.max_size.max(self.inner.map.len() as u64)
+    }
+
+    /// Bytes in a page of it: more than usual if it is made of [huge pages](SegmentOptions::huge_pages).
+    pub fn page_size(&self) -> usize {
+        self.inner.map.page_size()
+    }
+
+    /// Uses what others have made the segment grow to.
+    fn notice_growth(&self) {
+        let map = &self.inner.map;
+        if map.len() < map.max_len() && !matches!(self.inner.backing, Backing::Anonymous) {
+            // What cannot be asked is not noticed: what is known stays as it is.
+            let _ = map.grow(self.lease_file());
+        }
+    }
+
+    /// Makes the segment's room for objects at least `size` bytes, as the [builder](SegmentOptions::size) counts them, and returns
+    /// [its size](Self::size) then. Everything stays at its address, here and in all other processes; they notice when they next make or find
+    /// an object. Does nothing if it has that size already.
+    ///
+    /// The space is allocated now, unless the segment is [lazy](SegmentOptions::lazy). A process that dies in here leaves a segment that has grown, in part or
+    /// whole, or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if that is more than [`max_size`](SegmentOptions::max_size); [`Error::NoSpace`], [`Error::LimitReached`];
+    /// [`Error::Unsupported`] for an anonymous segment; [`Error::Busy`], [`Error::WrongProcess`], [`Error::Lost`].
+    pub fn grow(&self, size: u64) -> Result<u64> {
+        self.check()?;
+        let Attachment { map, geometry, .. } = &*self.inner;
+        let wanted = geometry.size_for(size).ok_or_else(|| Error::InvalidOption {
+            option: "size",
+            expected: format!("at most {} bytes with the tables, the segment's max_size", geometry.max_size),
+            found: format!("{size} bytes"),
+        })?;
+        let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let _between_processes = self.lock_objects()?;
+        self.notice_growth();
+        let before = map.len();
+        if wanted > before as u64 {
+            space::extend(self.lease_file(), before as u64, wanted, geometry.lazy, &self.path())?;
+            let after = map.grow(self.lease_file())? as u64;
+            if after < wanted {
+                return Err(Error::Truncated { path: self.path(), expected: wanted, found: after });
+            }
+            self.inner.behaviour.fetch(map, before)?;
+        }
+        Ok(map.len() as u64)
+    }
+
+    /// Of all processes only one at a time makes objects, or makes the segment grow.
+    fn lock_objects(&self) -> Result<ByteLock<'_>> {
+        ByteLock::acquire(self.lease_file(), lease_bytes::OBJECTS, Lock::Exclusive, "the directory of objects")
+    }
+
+    /// Whether both are clones of one attachment.
+    fn is_same_attachment(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Where it is, for messages: a path, or what stands for one.
@@ -223,7 +324,7 @@ impl Segment {
                 let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
                 publish::remove(self.lease_file(), place, only_if_unused, || ())
             }
-            Backing::Memfd(_) | Backing::Anonymous => Ok(false),
+            Backing::Memfd(_) | Backing::Anonymous | Backing::Received => Ok(false),
         }
     }
 
@@ -236,23 +337,25 @@ impl Segment {
         self.inner.peers.lease()
     }
 
-    /// The descriptor to pass on, so that another process can attach with [`from_fd`](Self::from_fd). An anonymous segment has none
-    /// that would do: only its leases are behind one.
+    /// The descriptor of the segment's file or memfd; an anonymous segment has none that would do: only its leases are behind one.
+    ///
+    /// Our lease stands on it: whoever keeps a duplicate of it after our death keeps our lock. To hand the segment on use [`send`](Self::send) and
+    /// [`pass_to`](Self::pass_to), which give away another description, or open `/proc/self/fd/N` anew.
     pub fn segment_fd(&self) -> Option<BorrowedFd<'_>> {
         match self.inner.backing {
             Backing::Anonymous => None,
-            Backing::File(_) | Backing::Memfd(_) => Some(self.lease_file().as_fd()),
+            Backing::File(_) | Backing::Memfd(_) | Backing::Received => Some(self.lease_file().as_fd()),
         }
     }
 
-    fn directory(&self) -> (PathBuf, &Mapping, &Geometry) {
-        (self.inner.backing.path(), &self.inner.map, &self.inner.geometry)
+    fn with_directory<T>(&self, use_it: impl FnOnce(Directory<'_, ReadWrite>) -> T) -> T {
+        let path = self.inner.backing.path();
+        use_it(Directory { map: &self.inner.map, geometry: &self.inner.geometry, path: &path })
     }
 
     /// All objects in the segment.
     pub fn objects(&self) -> Vec<ObjectInfo> {
-        let (path, map, geometry) = self.directory();
-        Directory { map, geometry, path: &path }.objects().collect()
+        self.with_directory(|directory| directory.objects().collect())
     }
 
     /// Makes an object: a name, a kind, a payload type, and `size` bytes that are zero. `initialise` gets them before anybody else does.
@@ -272,18 +375,36 @@ impl Segment {
         size: u64,
         initialise: impl FnOnce(&Region),
     ) -> Result<Object> {
-        self.inner.process.check()?;
+        self.check()?;
         directory::check_name(name)?;
         // A thread that panicked in here left at most an entry that the next one forgets.
         let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let _between_processes =
-            ByteLock::acquire(self.lease_file(), lease_bytes::OBJECTS, Lock::Exclusive, "the directory of objects")?;
-        let (path, map, geometry) = self.directory();
-        let directory = Directory { map, geometry, path: &path };
-        let info = directory.create(self.peer_id(), name, kind, payload, size, |offset| {
-            initialise(&Region::new(self.clone(), offset as usize, size as usize));
+        let _between_processes = self.lock_objects()?;
+        self.notice_growth();
+        let info = self.with_directory(|directory| {
+            directory.create(
+                self.peer_id(),
+                name,
+                kind,
+                payload,
+                size,
+                |offset| self.reserve(offset, size),
+                |offset| initialise(&Region::new(self.clone(), offset as usize, size as usize)),
+            )
         })?;
-        Ok(self.object(info))
+        self.object(info)
+    }
+
+    /// Sees to it that there are pages behind an object of a lazy segment.
+    fn reserve(&self, offset: u64, size: u64) -> Result<()> {
+        let Attachment { map, geometry, backing, .. } = &*self.inner;
+        if !geometry.lazy || size == 0 {
+            return Ok(());
+        }
+        match backing {
+            Backing::Anonymous => map.prefault_range(offset as usize, size as usize),
+            _ => space::allocate_range(self.lease_file(), offset, size, &backing.path()),
+        }
     }
 
     /// Finds an object by name, and checks its kind and the type of its payload. Takes no lock and makes no system call.
@@ -292,17 +413,24 @@ impl Segment {
     ///
     /// [`Error::ObjectNotFound`]; [`Error::ObjectMismatch`] if it is of another kind or type; [`Error::Corrupted`] if its entry is.
     pub fn open_object(&self, name: &str, kind: ObjectKind, payload: PayloadType) -> Result<Object> {
-        self.inner.process.check()?;
+        self.check()?;
         directory::check_name(name)?;
-        let (path, map, geometry) = self.directory();
-        let found = Directory { map, geometry, path: &path }.find(name)?;
+        let found = self.with_directory(|directory| directory.find(name))?;
         let info = found.ok_or_else(|| Error::ObjectNotFound { name: name.to_owned() })?;
         info.check(kind, payload)?;
-        Ok(self.object(info))
+        self.object(info)
     }
 
-    fn object(&self, info: ObjectInfo) -> Object {
-        let region = Region::new(self.clone(), info.offset as usize, info.size as usize);
-        Object { region, info }
+    fn object(&self, info: ObjectInfo) -> Result<Object> {
+        let (map, offset, size) = (&self.inner.map, info.offset as usize, info.size as usize);
+        if !map.contains(offset, size) {
+            // In what others have made the segment grow by.
+            self.notice_growth();
+            if !map.contains(offset, size) {
+                let (expected, found) = (info.offset.saturating_add(info.size), map.len() as u64);
+                return Err(Error::Truncated { path: self.path(), expected, found });
+            }
+        }
+        Ok(Object { region: Region::new(self.clone(), offset, size), info })
     }
 }

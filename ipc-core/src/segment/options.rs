@@ -1,21 +1,15 @@
 //! The builder: one for every backing, and for making as well as finding.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
-use super::header::{self, Geometry, MAX_SLOTS, SegmentId};
+use super::header::{Geometry, MAX_SLOTS, SegmentId};
 use super::place::{self, Directory, Place};
-use super::publish::{self, ByteLock, Unpublished};
-use super::{Backing, Segment};
+use super::{Segment, publish};
 use crate::error::{Error, Result};
 use crate::map::Mapping;
-use crate::os::{self, Lock};
-use crate::peer::{PeerTable, lease_bytes, process};
 
 /// Room for objects in a segment whose size was not given: 1 MiB.
 pub const DEFAULT_SIZE: u64 = 1 << 20;
@@ -25,15 +19,76 @@ pub const DEFAULT_PEERS: usize = 64;
 pub const DEFAULT_OBJECTS: usize = 64;
 
 /// How often making and finding are tried in turn while others remove and make the same name.
-const RACES: usize = 100;
+pub(super) const RACES: usize = 100;
 
 #[derive(Debug)]
-enum Target {
-    Named { name: String, directory: Option<PathBuf> },
+pub(super) enum Target {
+    Named {
+        name: String,
+        directory: Option<PathBuf>,
+    },
     Path(PathBuf),
     Memfd(String),
     Anonymous,
     Fd(OwnedFd),
+    /// The number of a descriptor that this process was started with.
+    Inherited(i32),
+    /// What came over a socket: from whom, and of which segment.
+    Received {
+        fd: OwnedFd,
+        sender: u32,
+        id: SegmentId,
+    },
+}
+
+/// Whether a segment is made of huge pages: 2 MiB each on most machines, set aside by the administrator (`vm.nr_hugepages`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HugePages {
+    /// Of usual pages.
+    #[default]
+    Never,
+    /// Of huge pages if there are enough, and else of usual ones: [`Segment::page_size`] tells which.
+    Prefer,
+    /// Of huge pages, or [`Error::NoHugePages`].
+    Require,
+}
+
+/// What is asked of the kernel for the mapping of one attachment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Behaviour {
+    pub(super) prefault: bool,
+    pub(super) lock: bool,
+    pub(super) exclude_from_core_dumps: bool,
+    pub(super) numa_node: Option<u32>,
+    pub(super) guard_pages: bool,
+    pub(super) survive_truncation: bool,
+}
+
+impl Behaviour {
+    /// Asks for it, before anybody uses the mapping.
+    pub(super) fn apply(&self, map: &mut Mapping) -> Result<()> {
+        if self.survive_truncation {
+            map.watch()?;
+        }
+        if self.exclude_from_core_dumps {
+            map.exclude_from_core_dumps(true)?;
+        }
+        if let Some(node) = self.numa_node {
+            map.bind_to_node(node)?;
+        }
+        self.fetch(map, 0)
+    }
+
+    /// Brings in the pages from `from` on, as far as that was asked for.
+    pub(super) fn fetch(&self, map: &Mapping, from: usize) -> Result<()> {
+        if self.prefault && from < map.len() {
+            map.prefault_range(from, map.len() - from)?;
+        }
+        if self.lock {
+            map.lock()?;
+        }
+        Ok(())
+    }
 }
 
 /// What segment to make or to find: from [`Segment::named`] and its siblings.
@@ -50,14 +105,19 @@ enum Target {
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `create`, `open` or `open_or_create` is called"]
 pub struct SegmentOptions {
-    target: Target,
-    size: u64,
-    peers: usize,
-    objects: usize,
-    mode: u32,
-    owner: Option<u32>,
-    replace_dead: bool,
-    transient: bool,
+    pub(super) target: Target,
+    pub(super) size: u64,
+    pub(super) max_size: Option<u64>,
+    pub(super) lazy: bool,
+    pub(super) peers: usize,
+    pub(super) objects: usize,
+    pub(super) mode: u32,
+    pub(super) owner: Option<u32>,
+    pub(super) replace_dead: bool,
+    pub(super) transient: bool,
+    pub(super) huge_pages: HugePages,
+    pub(super) seal_future_writes: bool,
+    pub(super) behaviour: Behaviour,
 }
 
 impl SegmentOptions {
@@ -65,12 +125,17 @@ impl SegmentOptions {
         Self {
             target,
             size: DEFAULT_SIZE,
+            max_size: None,
+            lazy: false,
             peers: DEFAULT_PEERS,
             objects: DEFAULT_OBJECTS,
             mode: 0o600,
             owner: None,
             replace_dead: false,
             transient: false,
+            huge_pages: HugePages::Never,
+            seal_future_writes: false,
+            behaviour: Behaviour::default(),
         }
     }
 
@@ -94,10 +159,85 @@ impl SegmentOptions {
         Self::new(Target::Fd(fd))
     }
 
+    pub(super) fn from_inherited(fd: i32) -> Self {
+        Self::new(Target::Inherited(fd))
+    }
+
+    pub(super) fn received(fd: OwnedFd, sender: u32, id: SegmentId) -> Self {
+        Self::new(Target::Received { fd, sender, id })
+    }
+
     /// Bytes of room for objects; the tables come on top, and the sum is rounded up to whole pages. 1 MiB unless said
     /// otherwise. Objects take somewhat more than their payload: each kind tells how much.
     pub fn size(mut self, bytes: u64) -> Self {
         self.size = bytes;
+        self
+    }
+
+    /// Room for objects to which the segment may [grow](Segment::grow): addresses for all of it are reserved wherever it is attached, memory and disk
+    /// are not. Unless given, it cannot grow. Anonymous memory and huge pages cannot either way.
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.max_size = Some(bytes);
+        self
+    }
+
+    /// Leaves the space to be allocated object by object, as they are made, instead of all at once with the segment: a large segment of which little may be
+    /// used costs what is used. What has been made is as safe either way: a full file system is an error of
+    /// [`Segment::create_object`], not a signal later.
+    pub fn lazy(mut self, lazy: bool) -> Self {
+        self.lazy = lazy;
+        self
+    }
+
+    /// Whether a memfd or anonymous segment is made of huge pages. Its size is rounded up to whole ones.
+    pub fn huge_pages(mut self, huge_pages: HugePages) -> Self {
+        self.huge_pages = huge_pages;
+        self
+    }
+
+    /// Makes a memfd that only the process that makes it, and children that [inherit](Segment::inherit) it, can write: whoever receives the descriptor can only
+    /// [open it for reading](Self::open_read_only), and cannot punch holes. For a feed that its readers are not to disturb.
+    pub fn seal_future_writes(mut self, seal: bool) -> Self {
+        self.seal_future_writes = seal;
+        self
+    }
+
+    /// Enters all pages in this process's page table now, so that no store faults later.
+    pub fn prefault(mut self, prefault: bool) -> Self {
+        self.behaviour.prefault = prefault;
+        self
+    }
+
+    /// Keeps the pages in memory (`mlock`), as far as `RLIMIT_MEMLOCK` permits.
+    pub fn lock(mut self, lock: bool) -> Self {
+        self.behaviour.lock = lock;
+        self
+    }
+
+    /// Leaves the segment out of this process's core dumps.
+    pub fn exclude_from_core_dumps(mut self, exclude: bool) -> Self {
+        self.behaviour.exclude_from_core_dumps = exclude;
+        self
+    }
+
+    /// Takes the segment's pages from one NUMA node, those that are allocated from now on: ask for it where the segment is made, together with
+    /// [`lazy`](Self::lazy), or where it is attached first.
+    pub fn numa_node(mut self, node: u32) -> Self {
+        self.behaviour.numa_node = Some(node);
+        self
+    }
+
+    /// Puts an inaccessible page before the mapping and one behind it.
+    pub fn guard_pages(mut self, guard: bool) -> Self {
+        self.behaviour.guard_pages = guard;
+        self
+    }
+
+    /// Turns the loss of a page under the mapping, by another process that truncates the file or by a full file system, into
+    /// [`Error::Lost`], which every later call on this attachment gives, instead of a SIGBUS that ends the process. Installs a signal handler, once:
+    /// see [`survive_lost_pages`](crate::map::survive_lost_pages). For segments in files; the size of a memfd is sealed.
+    pub fn survive_truncation(mut self, survive: bool) -> Self {
+        self.behaviour.survive_truncation = survive;
         self
     }
 
@@ -150,12 +290,12 @@ impl SegmentOptions {
         self
     }
 
-    fn owner(&self) -> u32 {
+    pub(super) fn owner(&self) -> u32 {
         self.owner.unwrap_or_else(|| geteuid().as_raw())
     }
 
     /// The file of a segment that has a name.
-    fn place(&self, make_directory: bool) -> Result<Place> {
+    pub(super) fn place(&self, make_directory: bool) -> Result<Place> {
         match &self.target {
             Target::Named { name, directory } => {
                 place::check_name(name)?;
@@ -163,13 +303,11 @@ impl SegmentOptions {
                 Ok(Place { directory, file: name.into() })
             }
             Target::Path(path) => Directory::split(path),
-            Target::Memfd(_) | Target::Anonymous | Target::Fd(_) => {
-                Err(Error::Unsupported { what: "finding by name", backing: "a segment that has none".into() })
-            }
+            _ => Err(Error::Unsupported { what: "finding by name", backing: "a segment that has none".into() }),
         }
     }
 
-    fn geometry(&self) -> Result<Geometry> {
+    pub(super) fn geometry(&self) -> Result<Geometry> {
         for (option, slots) in [("peers", self.peers), ("objects", self.objects)] {
             if !(1..=MAX_SLOTS).contains(&(slots as u64)) {
                 return Err(Error::InvalidOption {
@@ -179,147 +317,28 @@ impl SegmentOptions {
                 });
             }
         }
-        let invalid = |expected: &str| Error::InvalidOption {
-            option: "size",
+        let invalid = |option, bytes: u64, expected: &str| Error::InvalidOption {
+            option,
             expected: expected.to_owned(),
-            found: format!("{} bytes", self.size),
+            found: format!("{bytes} bytes"),
         };
         if self.size == 0 {
-            return Err(invalid("at least one byte"));
+            return Err(invalid("size", 0, "at least one byte"));
         }
-        Geometry::new(self.size, self.peers as u64, self.objects as u64)
-            .filter(|geometry| geometry.size <= i64::MAX as u64)
-            .ok_or_else(|| invalid("what can be addressed"))
-    }
-
-    /// Makes a new segment.
-    ///
-    /// All its space is allocated now. Others see it when it is complete, in one step; a process that dies in here leaves nothing
-    /// behind. Costs about ten system calls, and the time to allocate and zero the pages.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AlreadyExists`] if the name is taken; [`Error::NoSpace`] if the file system or the memory has no room;
-    /// [`Error::InvalidName`], [`Error::InvalidOption`], [`Error::UnsafeDirectory`], [`Error::LimitReached`]; [`Error::Unsupported`]
-    /// for a descriptor, which can only be opened; [`Error::System`] for what else a call may say.
-    pub fn create(self) -> Result<Segment> {
-        self.create_new()
-    }
-
-    fn create_new(&self) -> Result<Segment> {
-        let geometry = self.geometry()?;
-        match &self.target {
-            Target::Fd(_) => {
-                Err(Error::Unsupported { what: "creating", backing: "a descriptor: it can be opened".into() })
-            }
-            Target::Anonymous => {
-                publish::check_memory(geometry.size, "anonymous memory")?;
-                let map = Mapping::shared_anonymous(geometry.size)?;
-                map.prefault()?;
-                // An anonymous mapping has no file to lock: an empty memfd beside it carries the leases.
-                self.furnish(map, geometry, publish::memfd("leases")?.into(), Backing::Anonymous)
-            }
-            Target::Memfd(name) => {
-                place::check_name(name)?;
-                let file: File = publish::memfd(name)?.into();
-                publish::allocate(&file, geometry.size, Path::new("memory for a memfd"))?;
-                publish::seal_size(&file)?;
-                let map = Mapping::shared_file(&file, 0, geometry.size)?;
-                self.furnish(map, geometry, file, Backing::Memfd(name.clone()))
-            }
-            Target::Named { .. } | Target::Path(_) => self.create_file(geometry, Arc::new(self.place(true)?)),
+        let geometry = |option, bytes| {
+            Geometry::new(bytes, self.peers as u64, self.objects as u64)
+                .filter(|geometry| geometry.size <= i64::MAX as u64)
+                .ok_or_else(|| invalid(option, bytes, "what can be addressed"))
+        };
+        let found = geometry("size", self.size)?;
+        let Some(max) = self.max_size else { return Ok(Geometry { lazy: self.lazy, ..found }) };
+        if max < self.size {
+            return Err(invalid("max_size", max, "at least the size"));
         }
-    }
-
-    /// Makes a segment that has a name, and gives it that last.
-    fn create_file(&self, geometry: Geometry, place: Arc<Place>) -> Result<Segment> {
-        let mut replaced = 0;
-        if self.replace_dead {
-            // What stands there has to be ours to replace; whether it is dead is asked when the new one is complete.
-            match publish::open(&place, self.owner()) {
-                Ok(old) => replaced = old.metadata().map_or(0, |metadata| metadata.len()),
-                Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        if matches!(self.target, Target::Anonymous) || self.huge_pages != HugePages::Never {
+            return Err(Error::Unsupported { what: "growing", backing: "anonymous memory and huge pages".into() });
         }
-        let mode = Mode::from_bits_truncate(self.mode & 0o777);
-        let (file, unpublished) = Unpublished::create(place.clone(), mode)?;
-        let allocate = || publish::allocate(&file, geometry.size, place.directory.path());
-        match allocate() {
-            // The dead one may be what takes the room: it goes first, if that is enough.
-            Err(Error::NoSpace { needed, available, .. })
-                if needed <= available.saturating_add(replaced) && publish::remove_dead(&place, self.owner())? =>
-            {
-                allocate()?;
-            }
-            outcome => outcome?,
-        }
-        let map = Mapping::shared_file(&file, 0, geometry.size)?;
-        let segment = self.furnish(map, geometry, file, Backing::File(place.clone()))?;
-        // Only now: where making the new one failed, the old one is still there.
-        if self.replace_dead {
-            publish::remove_dead(&place, self.owner())?;
-        }
-        unpublished.publish(segment.lease_file(), self.owner())?;
-        Ok(segment)
-    }
-
-    /// Writes header and tables, and attaches as the first peer.
-    fn furnish(&self, map: Mapping, geometry: Geometry, lease: File, backing: Backing) -> Result<Segment> {
-        let id = SegmentId::random()?;
-        header::write(&map, &geometry, id);
-        let map = Arc::new(map);
-        let process = process::current()?;
-        let peers =
-            PeerTable::attach(map.clone(), geometry.peers_offset as usize, geometry.peer_slots as usize, lease)?;
-        Ok(Segment::assemble(map, geometry, id, peers, backing, process, self.transient))
-    }
-
-    /// Attaches to a segment that exists. Never makes one.
-    ///
-    /// Everything in the header is checked against the file's real size before any of it is used. Costs about ten system calls,
-    /// whatever the segment's size.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`]; [`Error::ForeignOwner`], [`Error::NotASegmentFile`], [`Error::UnsafeDirectory`] for what cannot be
-    /// trusted; [`Error::Truncated`], [`Error::Incompatible`], [`Error::Corrupted`] for what cannot be used;
-    /// [`Error::TooManyPeers`]; [`Error::Unsupported`] for an anonymous segment, which is inherited by `fork`
-    /// ([`Segment::inherit`]), and for a memfd's name, which finds nothing.
-    pub fn open(self) -> Result<Segment> {
-        self.open_existing()
-    }
-
-    fn open_existing(&self) -> Result<Segment> {
-        match &self.target {
-            Target::Anonymous => {
-                let backing = "an anonymous segment: fork hands it down, Segment::inherit attaches to it".into();
-                return Err(Error::Unsupported { what: "opening", backing });
-            }
-            Target::Memfd(_) => {
-                let backing = "a memfd's name: pass the descriptor and use Segment::from_fd".into();
-                return Err(Error::Unsupported { what: "opening", backing });
-            }
-            Target::Fd(fd) => {
-                let path = PathBuf::from("a descriptor");
-                let stat = os::fstat(fd).map_err(|source| Error::system("fstat", None, source))?;
-                publish::check_kind(&stat, &path)?;
-                // A description of our own: locks on the one that was handed over would be shared with its giver.
-                let file: File = os::reopen(fd).map_err(|source| Error::system("reopen", None, source))?.into();
-                let attached = attach(file, Backing::Memfd("received".into()), self.transient)?;
-                return attached.ok_or(Error::NotFound { path });
-            }
-            Target::Named { .. } | Target::Path(_) => {}
-        }
-        let place = Arc::new(self.place(false)?);
-        for _ in 0..RACES {
-            let file = publish::open(&place, self.owner())?;
-            if let Some(segment) = attach(file, Backing::File(place.clone()), self.transient)? {
-                return Ok(segment);
-            }
-            // Removed between open and attach: its name may stand for another one by now.
-        }
-        Err(Error::Busy { what: "the segment's name, made and removed again and again,", seconds: 0 })
+        Ok(Geometry { lazy: self.lazy, max_size: geometry("max_size", max)?.size, ..found })
     }
 
     /// Attaches to the segment, or makes it if it does not exist; without a race between the two.
@@ -348,28 +367,4 @@ impl SegmentOptions {
         }
         Err(Error::Busy { what: "the segment's name, made and removed again and again,", seconds: 0 })
     }
-}
-
-/// Checks and maps the file, and takes a place as a peer; `None` if the file lost its name meanwhile.
-fn attach(file: File, backing: Backing, transient: bool) -> Result<Option<Segment>> {
-    let path = backing.path();
-    let stat = os::fstat(&file).map_err(|source| Error::system("fstat", Some(path.clone()), source))?;
-    publish::check_kind(&stat, &path)?;
-    let file_size = u64::try_from(stat.st_size).unwrap_or(0);
-    if file_size < header::HEADER_SIZE as u64 {
-        return Err(Error::Truncated { path, expected: header::HEADER_SIZE as u64, found: file_size });
-    }
-    let map = Mapping::shared_file(&file, 0, file_size)?;
-    let (geometry, id) = header::read(&map, &path, file_size)?;
-    let map = Arc::new(map);
-    let process = process::current()?;
-    // Nobody removes the name between our look at it and our lease.
-    let arrival = ByteLock::acquire(&file, lease_bytes::REMOVAL, Lock::Shared, "the segment's name")?;
-    if matches!(backing, Backing::File(_)) && !publish::has_name(&file) {
-        return Ok(None);
-    }
-    let lease = file.try_clone().map_err(|source| Error::system("dup", Some(path), source))?;
-    let peers = PeerTable::attach(map.clone(), geometry.peers_offset as usize, geometry.peer_slots as usize, lease)?;
-    drop(arrival);
-    Ok(Some(Segment::assemble(map, geometry, id, peers, backing, process, transient)))
 }

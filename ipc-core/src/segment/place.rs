@@ -61,6 +61,11 @@ impl Directory {
         &self.path
     }
 
+    /// Makes durable which names are in it.
+    pub(crate) fn sync(&self) -> std::io::Result<()> {
+        Ok(nix::unistd::fsync(&self.fd)?)
+    }
+
     pub(crate) fn try_clone(&self) -> std::io::Result<Self> {
         Ok(Self { fd: self.fd.try_clone()?, path: self.path.clone() })
     }

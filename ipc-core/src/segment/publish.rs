@@ -2,16 +2,16 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, RenameFlags, SealFlag, fcntl, openat, renameat2};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
-use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::place::Place;
@@ -83,7 +83,8 @@ impl Unpublished {
                 Ok(())
             }
             Err(Errno::EEXIST) => {
-                let in_use = open(&self.place, owner).is_ok_and(|file| any_lease(&file).unwrap_or(true));
+                let in_use =
+                    open(&self.place, owner, Access::ReadOnly).is_ok_and(|file| any_lease(&file).unwrap_or(true));
                 Err(Error::AlreadyExists { path: self.place.path(), in_use })
             }
             Err(errno) => Err(Error::system(call, Some(self.place.path()), errno)),
@@ -112,7 +113,7 @@ fn sweep(place: &Place) {
             let metadata = entry.metadata().ok()?;
             let age = metadata.modified().ok()?.elapsed().ok()?;
             let candidate = Place { directory: place.directory.try_clone().ok()?, file: name };
-            let file = open(&candidate, nix::unistd::geteuid().as_raw()).ok()?;
+            let file = open(&candidate, nix::unistd::geteuid().as_raw(), Access::ReadOnly).ok()?;
             if age > Duration::from_secs(60) && !any_lease(&file).unwrap_or(true) {
                 let _ = unlinkat(&place.directory, candidate.file.as_os_str(), UnlinkatFlags::NoRemoveDir);
             }
@@ -122,53 +123,21 @@ fn sweep(place: &Place) {
     }
 }
 
-/// Bytes that can still be allocated behind `fd`; `None` if nothing says.
-fn available(fd: impl AsFd) -> Option<u64> {
-    let stat = fstatvfs(fd).ok()?;
-    // A memfd is on a file system without a size: memory is what limits it.
-    if stat.blocks() == 0 {
-        return os::available_memory();
-    }
-    Some(stat.blocks_free().saturating_mul(stat.fragment_size()))
-}
-
-/// Refuses what memory cannot hold, before all of it is taken: nothing else says no to large anonymous segments.
-pub(crate) fn check_memory(size: u64, what: &str) -> Result<()> {
-    match os::available_memory() {
-        Some(available) if available < size => Err(Error::NoSpace { path: what.into(), needed: size, available }),
-        _ => Ok(()),
-    }
-}
-
-/// Gives the file its size and all its blocks, so that a full file system is an error now, not a signal later.
-pub(crate) fn allocate(file: &File, size: u64, path: &Path) -> Result<()> {
-    // Beyond this limit the kernel would send SIGXFSZ, which kills by default.
-    if let Ok((limit, _)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_FSIZE)
-        && size > limit
-    {
-        return Err(Error::LimitReached { limit: "RLIMIT_FSIZE", value: limit, needed: size });
-    }
-    // Before anything is taken: what cannot be is refused without filling the file system for a moment.
-    let available = available(file);
-    let no_space = || Error::NoSpace { path: path.to_owned(), needed: size, available: available.unwrap_or(0) };
-    if available.is_some_and(|available| available < size) {
-        return Err(no_space());
-    }
-    match os::allocate(file, size) {
-        Ok(()) => Ok(()),
-        Err(Errno::ENOSPC | Errno::EDQUOT | Errno::ENOMEM) => Err(no_space()),
-        Err(Errno::EOPNOTSUPP) => {
-            let backing = format!("the file system of {path:?}");
-            Err(Error::Unsupported { what: "allocating space at creation", backing })
-        }
-        Err(errno) => Err(Error::system("fallocate", Some(path.to_owned()), errno)),
-    }
+/// What an existing file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    ReadWrite,
 }
 
 /// Opens an existing file by name, and checks that it is what a segment's file has to be.
-pub(crate) fn open(place: &Place, owner: u32) -> Result<File> {
+pub(crate) fn open(place: &Place, owner: u32, access: Access) -> Result<File> {
+    let access = match access {
+        Access::ReadOnly => OFlag::O_RDONLY,
+        Access::ReadWrite => OFlag::O_RDWR,
+    };
     // Not to be led by a symbolic link, nor to wait for the other end of a fifo.
-    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let flags = access | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let path = || place.path();
     let fd = match openat(&place.directory, place.file.as_os_str(), flags, Mode::empty()) {
         Ok(fd) => fd,
@@ -278,7 +247,12 @@ fn any_lease(file: &File) -> Result<bool> {
 
 /// Removes what a dead owner left behind under the name: a segment to which no process is attached. Returns whether there was one.
 pub(crate) fn remove_dead(place: &Place, owner: u32) -> Result<bool> {
-    let file = match open(place, owner) {
+    remove_named(place, owner, true)
+}
+
+/// Removes whatever segment stands under the name; with `only_if_unused`, if no process is attached to it. Returns whether one was removed.
+pub(crate) fn remove_named(place: &Place, owner: u32, only_if_unused: bool) -> Result<bool> {
+    let file = match open(place, owner, Access::ReadWrite) {
         Ok(file) => file,
         Err(Error::NotFound { .. }) => return Ok(false),
         Err(error) => return Err(error),
@@ -290,26 +264,41 @@ pub(crate) fn remove_dead(place: &Place, owner: u32) -> Result<bool> {
         let expected = super::header::MAGIC;
         return Err(Error::Incompatible { path: place.path(), field: "magic", expected, found });
     }
-    remove(&file, place, true, || ())
+    remove(&file, place, only_if_unused, || ())
 }
 
-/// Makes a memfd for a segment: it may be sealed, and cannot be executed where the kernel knows that.
-pub(crate) fn memfd(name: &str) -> Result<OwnedFd> {
-    let path = || PathBuf::from(format!("memfd:{name}"));
-    let memfd =
-        memfd::MemfdOptions::new().close_on_exec(true).allow_sealing(true).create(name).map_err(
-            |error| match error {
-                memfd::Error::Create(source) => Error::system("memfd_create", Some(path()), source),
-                other => Error::system("memfd_create", Some(path()), std::io::Error::other(other)),
-            },
-        )?;
-    let fd: OwnedFd = memfd.into_file().into();
-    Ok(fd)
+/// Makes a memfd for a segment: it may be sealed, and cannot be executed where the kernel knows that (Linux 6.3).
+pub(crate) fn memfd(name: &str, huge_pages: bool) -> Result<OwnedFd> {
+    let mut flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    if huge_pages {
+        flags |= MFdFlags::MFD_HUGETLB;
+    }
+    let created = match memfd_create(name, flags | MFD_NOEXEC_SEAL) {
+        Err(Errno::EINVAL) => memfd_create(name, flags),
+        created => created,
+    };
+    created.map_err(|errno| match errno {
+        Errno::ENODEV | Errno::EOPNOTSUPP if huge_pages => {
+            Error::Unsupported { what: "being made of huge pages", backing: "a kernel without them".into() }
+        }
+        errno => Error::system("memfd_create", Some(format!("memfd:{name}").into()), errno),
+    })
 }
 
-/// Fixes the size of a memfd for good: nobody who has its descriptor can take pages from under a mapping by truncating it.
-pub(crate) fn seal_size(file: &File) -> Result<()> {
-    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+/// Not in nix yet.
+const MFD_NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(8);
+
+/// Fixes the size of a memfd for good: nobody who has its descriptor can take pages from under a mapping by truncating it. With `grows` it may still
+/// become longer; with `one_way` nobody can map it for writing any more, nor punch holes: who has it mapped already goes on.
+pub(crate) fn seal(file: &File, grows: bool, one_way: bool) -> Result<()> {
+    let mut seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    if !grows {
+        seals |= SealFlag::F_SEAL_GROW;
+    }
+    if one_way {
+        // Not in nix's list of seals: Linux 5.1.
+        seals |= SealFlag::from_bits_retain(nix::libc::F_SEAL_FUTURE_WRITE);
+    }
     fcntl(file, FcntlArg::F_ADD_SEALS(seals)).map_err(|errno| Error::errno("fcntl(F_ADD_SEALS)", errno))?;
     Ok(())
 }
@@ -352,7 +341,7 @@ mod tests {
         assert_eq!(names(directory.path()), ["segment"]);
         assert_eq!(
             file.metadata().unwrap().len(),
-            open(&place(directory.path()), owner).unwrap().metadata().unwrap().len()
+            open(&place(directory.path()), owner, Access::ReadOnly).unwrap().metadata().unwrap().len()
         );
 
         let (fd, unpublished) = Unpublished::create_named(place(directory.path()), MODE).unwrap();

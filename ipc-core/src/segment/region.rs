@@ -3,7 +3,7 @@
 use super::{ObjectInfo, Segment};
 use crate::error::Error;
 use crate::map::Mapping;
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicBool, AtomicU64};
 
 /// An object that was found or made: what the directory says of it, and its bytes.
 #[derive(Debug, Clone)]
@@ -43,6 +43,18 @@ impl Region {
     /// The attachment that the range is part of.
     pub fn segment(&self) -> &Segment {
         &self.segment
+    }
+
+    /// Where it begins in the segment.
+    pub fn offset(&self) -> u64 {
+        self.offset as u64
+    }
+
+    /// What becomes true when a page is lost under the attachment: see
+    /// [`SegmentOptions::survive_truncation`](super::SegmentOptions::survive_truncation). For those who look at every step; it speaks of this attachment while this
+    /// value or a clone lives.
+    pub fn lost(&self) -> &'static AtomicBool {
+        self.map().lost()
     }
 
     /// Bytes in the range.

@@ -55,6 +55,7 @@ impl<T: Payload> Consumer<T> {
             return Err(self.empty());
         }
         let value = self.cursor.read();
+        self.endpoint.check_pages()?;
         self.cursor.step();
         Ok(value)
     }
@@ -72,7 +73,7 @@ impl<T: Payload> Consumer<T> {
     /// Looks whether more was published than was seen so far.
     #[inline(always)]
     fn see(&mut self) -> Result<bool, RingError> {
-        if look(&self.cursor, &mut self.available)? {
+        if look(&self.cursor, &mut self.available).map_err(|error| self.endpoint.explain(error))? {
             return Ok(true);
         }
         // Nothing to do: a good moment to let the producer know.
@@ -85,11 +86,11 @@ impl<T: Payload> Consumer<T> {
     /// Empty for now, or for good.
     #[inline]
     fn empty(&mut self) -> RingError {
-        let Some(gone) = self.gone() else { return RingError::Empty };
+        let Some(gone) = self.gone() else { return self.endpoint.explain(RingError::Empty) };
         // What was published before it left is visible now that its leaving is: look once more.
         match self.see() {
             Ok(true) => RingError::Empty,
-            Ok(false) => gone,
+            Ok(false) => self.endpoint.explain(gone),
             Err(error) => error,
         }
     }
@@ -153,6 +154,7 @@ impl<T: Payload> Consumer<T> {
         if popped == 0 && !values.is_empty() {
             return Err(self.empty());
         }
+        self.endpoint.check_pages()?;
         Ok(popped)
     }
 

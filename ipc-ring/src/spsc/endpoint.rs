@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use ipc_core::peer::process::Process;
 use ipc_core::peer::{PeerDescription, PeerId, Role, RoleState};
-use ipc_core::sync::{AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences};
+use ipc_core::sync::{
+    AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences,
+};
 use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Object, Region};
 
@@ -229,6 +231,8 @@ pub(super) struct Endpoint {
     lines: Lines,
     side: Side,
     process: Process,
+    /// Whether a page was lost; speaks of the attachment that `lines` holds.
+    lost: &'static AtomicBool,
     pub(super) strategy: WaitStrategy,
     pub(super) cancel: Option<Cancel>,
     left: bool,
@@ -254,8 +258,8 @@ impl Endpoint {
         let registered = register_for_heavy_fences(false);
         lines.fences(side).store(u64::from(registered), Ordering::Relaxed);
         lines.status(side).store(0, Ordering::Relaxed);
-        let process = segment.process();
-        Ok(Self { lines, side, process, strategy: WaitStrategy::default(), cancel: None, left: false })
+        let (process, lost) = (segment.process(), lines.region().lost());
+        Ok(Self { lines, side, process, lost, strategy: WaitStrategy::default(), cancel: None, left: false })
     }
 
     #[inline(always)]
@@ -267,6 +271,20 @@ impl Endpoint {
     #[inline(always)]
     pub(super) fn check_process(&self) -> Result<(), RingError> {
         if self.process.is_current() { Ok(()) } else { Err(RingError::WrongProcess) }
+    }
+
+    /// Whether all pages are there that were read and written up to here. Asked last: it is what makes a value worth believing.
+    #[inline(always)]
+    pub(super) fn check_pages(&self) -> Result<(), RingError> {
+        // The flag is set by a signal handler in the middle of one of those accesses: the compiler must not look at it before.
+        light_fence();
+        if self.lost.load(Ordering::Relaxed) { Err(RingError::Lost) } else { Ok(()) }
+    }
+
+    /// Why it failed: what looks like damage may be zeros in the place of lost pages.
+    #[inline]
+    pub(super) fn explain(&self, error: RingError) -> RingError {
+        self.check_pages().err().unwrap_or(error)
     }
 
     fn other_side(&self) -> Side {
@@ -291,6 +309,7 @@ impl Endpoint {
 
     /// Whether the other side can still come to do its part: asks the kernel whether its holder lives.
     pub(super) fn check_other(&self) -> Result<(), RingError> {
+        self.check_pages()?;
         let side = self.other_side();
         match self.lines.side(side) {
             SideState::Awaited | SideState::Held(_) => Ok(()),
@@ -319,13 +338,14 @@ impl Endpoint {
             cancel: self.cancel.as_ref(),
             fences: self.lines.fences(self.other_side()),
         };
-        match wait.until(&mut look, || self.check_other(), || count(sleeps)) {
+        let outcome = match wait.until(&mut look, || self.check_other(), || count(sleeps)) {
             Ok(found) => Ok(found),
             Err(Interrupted::TimedOut) => Err(RingError::TimedOut),
             Err(Interrupted::Cancelled) => Err(RingError::Cancelled),
             // Gone, and that is final for what it published: look once more, then tell.
-            Err(Interrupted::Failed(gone)) => look()?.ok_or(gone),
-        }
+            Err(Interrupted::Failed(gone)) => look().and_then(|found| found.ok_or(gone)),
+        };
+        outcome.map_err(|error| self.explain(error))
     }
 
     /// Whether this process still has the role: it has not left, and is not a fork child with its parent's handle.

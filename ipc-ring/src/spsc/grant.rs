@@ -38,7 +38,7 @@ impl<'a> Grant<'a> {
         match at.checked_add(bytes.len()) {
             Some(end) if end <= self.len => {
                 self.producer.bytes.write(self.offset(), at, bytes);
-                Ok(())
+                self.producer.endpoint.check_pages()
             }
             end => Err(RingError::TooLarge { len: end.unwrap_or(usize::MAX), max: self.len }),
         }
@@ -73,7 +73,7 @@ impl<'a> Grant<'a> {
             producer.commit(place, len);
         }
         producer.endpoint.wake_other();
-        Ok(())
+        producer.endpoint.check_pages()
     }
 }
 

@@ -47,7 +47,11 @@ impl<T: Payload> Producer<T> {
     /// Looks at the consumer's progress, as the ring looks full by what was last seen of it.
     #[cold]
     fn refresh(&mut self) -> Result<(), RingError> {
-        if look_for_room(&self.endpoint, &self.cursor, &mut self.limit)? { Ok(()) } else { Err(self.no_room()) }
+        match look_for_room(&self.endpoint, &self.cursor, &mut self.limit) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.endpoint.explain(self.no_room())),
+            Err(error) => Err(self.endpoint.explain(error)),
+        }
     }
 
     #[inline(always)]
@@ -75,7 +79,10 @@ impl<T: Payload> Producer<T> {
             self.leave_hint();
         }
         self.endpoint.wake_other();
-        Ok(())
+        match self.endpoint.check_pages() {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(PushError { value, reason }),
+        }
     }
 
     /// Pushes a value, waiting for room as long as a living consumer may make some, or none has come yet.
@@ -135,6 +142,7 @@ impl<T: Payload> Producer<T> {
         }
         if pushed > 0 {
             self.endpoint.wake_other();
+            self.endpoint.check_pages()?;
         }
         Ok(pushed)
     }

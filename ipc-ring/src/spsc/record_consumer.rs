@@ -52,10 +52,12 @@ impl RecordConsumer {
         if self.position.wrapping_sub(self.acknowledged) >= self.batch {
             self.acknowledge();
         }
-        match self.bytes.look(self.position, self.offset)? {
-            Some(found) => Ok(found),
-            None => self.empty(),
-        }
+        let found = match self.bytes.look(self.position, self.offset) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => self.empty(),
+            Err(error) => Err(error),
+        };
+        found.map_err(|error| self.endpoint.explain(error))
     }
 
     /// Empty for now, or for good.
@@ -170,6 +172,10 @@ impl RecordConsumer {
 
     fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
         self.bytes.append_to(self.offset_of(found.start), found.len, record)?;
+        if let Err(lost) = self.endpoint.check_pages() {
+            record.clear();
+            return Err(lost);
+        }
         self.step_over(found);
         Ok(found.len)
     }
@@ -197,6 +203,7 @@ impl RecordConsumer {
             view.release();
             popped += 1;
         }
+        self.endpoint.check_pages()?;
         Ok(popped)
     }
 
@@ -246,6 +253,7 @@ impl View<'_> {
             return Err(RingError::TooLarge { len: self.found.len, max: target.len() });
         };
         self.consumer.bytes.read(self.consumer.offset_of(self.found.start), target);
+        self.consumer.endpoint.check_pages()?;
         Ok(self.found.len)
     }
 }

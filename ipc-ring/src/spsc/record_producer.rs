@@ -85,7 +85,7 @@ impl RecordProducer {
         if place.end <= self.limit || self.refresh(place.end)? {
             return Ok(place);
         }
-        Err(self.no_room())
+        Err(self.endpoint.explain(self.no_room()))
     }
 
     #[inline(always)]
@@ -106,6 +106,7 @@ impl RecordProducer {
     #[cold]
     fn refresh(&mut self, end: u64) -> Result<bool, RingError> {
         look_for_room(&self.endpoint, &self.bytes, self.position, end, &mut self.limit)
+            .map_err(|error| self.endpoint.explain(error))
     }
 
     /// Claims room for a record of exactly `len` bytes, or of at most as many: [`Grant::commit_len`] decides. The grant is written in place,
@@ -160,7 +161,7 @@ impl RecordProducer {
         let place = self.find_room(record.len())?;
         self.write(place, record);
         self.endpoint.wake_other();
-        Ok(())
+        self.endpoint.check_pages()
     }
 
     /// Pushes a record, waiting for room as [`claim`](Self::claim) does.
@@ -187,7 +188,7 @@ impl RecordProducer {
         let place = self.find_room_waiting(record.len(), deadline)?;
         self.write(place, record);
         self.endpoint.wake_other();
-        Ok(())
+        self.endpoint.check_pages()
     }
 
     #[inline(always)]
@@ -215,6 +216,7 @@ impl RecordProducer {
             }
             pushed += 1;
         }
+        slice.0.endpoint.check_pages()?;
         Ok(pushed)
     }
 
