@@ -135,6 +135,11 @@ fn pages_have_4096_bytes() -> bool {
     same
 }
 
+/// Whether it is on tmpfs, which a loss of power empties.
+fn keeps_nothing(directory: &Path) -> bool {
+    nix::sys::statfs::statfs(directory).unwrap().filesystem_type() == nix::sys::statfs::TMPFS_MAGIC
+}
+
 /// The one number in a line that begins so.
 #[track_caller]
 fn number(text: &str, beginning: &str) -> u64 {
@@ -361,6 +366,38 @@ fn mirrored_reads_a_message_across_the_wrap_in_one_piece() {
     let place = Place::new();
     place.run("mirrored", &["--message", "a"]).failed(&["expected 2 to 4096"]);
     place.run("mirrored", &["--message", &(longest + "!")]).failed(&["4097 bytes", "expected 2 to 4096"]);
+}
+
+#[test]
+fn durability_finds_after_a_kill_whatever_was_flushed() {
+    let place = Place::new();
+    let finished = place.run("durability", &["--flushes", "20"]);
+    assert_eq!(place.names(), Vec::<String>::new(), "left behind");
+    if keeps_nothing(place.path()) {
+        finished.failed(&["name a directory on a disk", "in memory only"]);
+        println!("skipped: {:?} is on tmpfs, and nothing there is durable; TMPDIR names another place", place.path());
+        return;
+    }
+    let shown = String::from_utf8(finished.succeeded()).unwrap();
+    let flushed = number(&shown, "killed: after");
+    assert!(flushed >= 20, "{shown}");
+    assert!(shown.contains(&format!("found in the file: {flushed} of these {flushed} records\n")), "{shown}");
+    assert!(shown.contains("a flush of one page: "), "{shown}");
+    for backing in ["memfd:durability", "anonymous"] {
+        assert!(shown.contains(&format!("\n{backing}: flushing is not possible for memory ")), "{shown}");
+    }
+}
+
+#[test]
+fn durability_is_not_claimed_where_there_is_none() {
+    let memory = Place(tempfile::tempdir_in("/dev/shm").unwrap());
+    if !keeps_nothing(memory.path()) {
+        println!("skipped: /dev/shm is no tmpfs");
+        return;
+    }
+    let directory = memory.path().to_str().unwrap();
+    Place::new().run("durability", &[directory]).failed(&["name a directory on a disk", "in memory only"]);
+    assert_eq!(memory.names(), Vec::<String>::new(), "left behind");
 }
 
 #[test]
