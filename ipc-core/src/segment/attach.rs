@@ -92,9 +92,9 @@ impl SegmentOptions {
         }
         let place = Arc::new(self.place(false)?);
         for _ in 0..RACES {
-            let file = publish::open(&place, self.owner(), access)?;
+            let (file, stat) = publish::open(&place, self.owner(), access)?;
             let backing = Backing::File(place.clone());
-            let size = size(&file, &place.path())?;
+            let size = u64::try_from(stat.st_size).unwrap_or(0);
             let header = header::read(&file, &place.path(), size)?;
             if let Some(attached) = attach(file, header, size, backing)? {
                 return Ok(attached);
@@ -145,14 +145,12 @@ impl SegmentOptions {
         let map = Arc::new(map);
         let process = process::current()?;
         // Nobody removes the name between our look at it and our lease.
-        let arrival = ByteLock::acquire(&file, lease_bytes::REMOVAL, Lock::Shared, "the segment's name")?;
+        ByteLock::acquire(&file, lease_bytes::REMOVAL, Lock::Shared, "the segment's name")?.keep();
         if matches!(backing, Backing::File(_)) && !publish::has_name(&file) {
             return Ok(None);
         }
-        let lease = file.try_clone().map_err(|source| Error::system("dup", Some(backing.path()), source))?;
-        let peers =
-            PeerTable::attach(map.clone(), geometry.peers_offset as usize, geometry.peer_slots as usize, lease)?;
-        drop(arrival);
+        let peers = PeerTable::attach(map.clone(), geometry.peers_offset as usize, geometry.peer_slots as usize, file)?;
+        drop(ByteLock::kept(peers.lease(), lease_bytes::REMOVAL));
         let (transient, behaviour, threads) = (self.transient, self.behaviour, Mutex::new(()));
         let attachment = Attachment { map, geometry, id, peers, backing, process, transient, behaviour, threads };
         Ok(Some(Segment::assemble(attachment)))
@@ -161,11 +159,6 @@ impl SegmentOptions {
 
 fn gone<T>(path: impl FnOnce() -> PathBuf) -> impl FnOnce(Option<T>) -> Result<T> {
     |attached| attached.ok_or_else(|| Error::NotFound { path: path() })
-}
-
-fn size(file: &File, path: &Path) -> Result<u64> {
-    let stat = os::fstat(file).map_err(|source| Error::system("fstat", Some(path.to_owned()), source))?;
-    Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }
 
 /// Whether the descriptor is a memfd, which nobody finds by a name and anybody who has it could truncate, unless it is sealed.

@@ -112,7 +112,7 @@ impl SegmentOptions {
         if self.replace_dead {
             // What stands there has to be ours to replace; whether it is dead is asked when the new one is complete.
             match publish::open(&place, self.owner(), publish::Access::ReadWrite) {
-                Ok(old) => replaced = old.metadata().map_or(0, |metadata| metadata.len()),
+                Ok((_, old)) => replaced = u64::try_from(old.st_size).unwrap_or(0),
                 Err(Error::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }

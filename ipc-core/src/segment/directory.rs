@@ -73,6 +73,15 @@ impl PayloadType {
     }
 }
 
+/// What is to be made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewObject<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: ObjectKind,
+    pub(crate) payload: PayloadType,
+    pub(crate) size: u64,
+}
+
 /// One entry, copied out and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -233,13 +242,11 @@ impl Directory<'_, ReadWrite> {
     pub(crate) fn create(
         &self,
         maker: PeerId,
-        name: &str,
-        kind: ObjectKind,
-        payload: PayloadType,
-        size: u64,
+        object: NewObject<'_>,
         reserve: impl FnOnce(u64) -> Result<()>,
         initialise: impl FnOnce(u64),
     ) -> Result<ObjectInfo> {
+        let NewObject { name, kind, payload, size } = object;
         self.forget_dead_makers()?;
         if self.find(name)?.is_some() {
             return Err(Error::ObjectExists { name: name.to_owned() });

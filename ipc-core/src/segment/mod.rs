@@ -35,7 +35,7 @@ use crate::map::{Mapping, ReadWrite};
 use crate::os::{self, Lock};
 use crate::peer::process::{self, Process};
 use crate::peer::{PeerId, PeerInfo, PeerTable, lease_bytes};
-use directory::Directory;
+use directory::{Directory, NewObject};
 use header::Geometry;
 use options::Behaviour;
 use place::Place;
@@ -167,10 +167,10 @@ impl Segment {
             .map_err(|source| Error::system("reopen through /proc", Some(inner.backing.path()), source))?
             .into();
         // As when attaching by name: nobody takes the segment for unused while we arrive.
-        let arriving = lease.try_clone().map_err(|source| Error::system("dup", Some(inner.backing.path()), source))?;
-        let _arrival = ByteLock::acquire(&arriving, lease_bytes::REMOVAL, Lock::Shared, "the segment's name")?;
+        ByteLock::acquire(&lease, lease_bytes::REMOVAL, Lock::Shared, "the segment's name")?.keep();
         let (offset, slots) = (inner.geometry.peers_offset as usize, inner.geometry.peer_slots as usize);
         let peers = PeerTable::attach(inner.map.clone(), offset, slots, lease)?;
+        drop(ByteLock::kept(peers.lease(), lease_bytes::REMOVAL));
         Ok(Self::assemble(Attachment {
             map: inner.map.clone(),
             backing: inner.backing.clone(),
@@ -384,10 +384,7 @@ impl Segment {
         let info = self.with_directory(|directory| {
             directory.create(
                 self.peer_id(),
-                name,
-                kind,
-                payload,
-                size,
+                NewObject { name, kind, payload, size },
                 |offset| self.reserve(offset, size),
                 |offset| initialise(&Region::new(self.clone(), offset as usize, size as usize)),
             )

@@ -84,7 +84,7 @@ impl Unpublished {
             }
             Err(Errno::EEXIST) => {
                 let in_use =
-                    open(&self.place, owner, Access::ReadOnly).is_ok_and(|file| any_lease(&file).unwrap_or(true));
+                    open(&self.place, owner, Access::ReadOnly).is_ok_and(|(file, _)| any_lease(&file).unwrap_or(true));
                 Err(Error::AlreadyExists { path: self.place.path(), in_use })
             }
             Err(errno) => Err(Error::system(call, Some(self.place.path()), errno)),
@@ -113,7 +113,7 @@ fn sweep(place: &Place) {
             let metadata = entry.metadata().ok()?;
             let age = metadata.modified().ok()?.elapsed().ok()?;
             let candidate = Place { directory: place.directory.try_clone().ok()?, file: name };
-            let file = open(&candidate, nix::unistd::geteuid().as_raw(), Access::ReadOnly).ok()?;
+            let (file, _) = open(&candidate, nix::unistd::geteuid().as_raw(), Access::ReadOnly).ok()?;
             if age > Duration::from_secs(60) && !any_lease(&file).unwrap_or(true) {
                 let _ = unlinkat(&place.directory, candidate.file.as_os_str(), UnlinkatFlags::NoRemoveDir);
             }
@@ -131,7 +131,7 @@ pub(crate) enum Access {
 }
 
 /// Opens an existing file by name, and checks that it is what a segment's file has to be.
-pub(crate) fn open(place: &Place, owner: u32, access: Access) -> Result<File> {
+pub(crate) fn open(place: &Place, owner: u32, access: Access) -> Result<(File, FileStat)> {
     let access = match access {
         Access::ReadOnly => OFlag::O_RDONLY,
         Access::ReadWrite => OFlag::O_RDWR,
@@ -163,7 +163,7 @@ pub(crate) fn open(place: &Place, owner: u32, access: Access) -> Result<File> {
         return Err(Error::ForeignOwner { path: path(), expected: owner, found: stat.st_uid });
     }
     match stat.st_nlink {
-        1 => Ok(fd.into()),
+        1 => Ok((fd.into(), stat)),
         0 => Err(Error::NotFound { path: path() }),
         links => Err(Error::NotASegmentFile { path: path(), found: format!("a file with {links} names") }),
     }
@@ -206,6 +206,18 @@ impl<'a> ByteLock<'a> {
 
     fn try_lock(file: &File, byte: u64, lock: Lock) -> Result<bool> {
         os::try_lock(file, byte, lock).map_err(|source| Error::system("fcntl(F_OFD_SETLK)", None, source))
+    }
+}
+
+impl<'a> ByteLock<'a> {
+    /// Keeps the lock for as long as its description is open, or until it is [taken up](Self::kept) again.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+
+    /// A lock that the description has already.
+    pub(crate) fn kept(file: &'a File, byte: u64) -> Self {
+        Self { file, byte }
     }
 }
 
@@ -253,7 +265,7 @@ pub(crate) fn remove_dead(place: &Place, owner: u32) -> Result<bool> {
 /// Removes whatever segment stands under the name; with `only_if_unused`, if no process is attached to it. Returns whether one was removed.
 pub(crate) fn remove_named(place: &Place, owner: u32, only_if_unused: bool) -> Result<bool> {
     let file = match open(place, owner, Access::ReadWrite) {
-        Ok(file) => file,
+        Ok((file, _)) => file,
         Err(Error::NotFound { .. }) => return Ok(false),
         Err(error) => return Err(error),
     };
@@ -341,7 +353,7 @@ mod tests {
         assert_eq!(names(directory.path()), ["segment"]);
         assert_eq!(
             file.metadata().unwrap().len(),
-            open(&place(directory.path()), owner, Access::ReadOnly).unwrap().metadata().unwrap().len()
+            open(&place(directory.path()), owner, Access::ReadOnly).unwrap().0.metadata().unwrap().len()
         );
 
         let (fd, unpublished) = Unpublished::create_named(place(directory.path()), MODE).unwrap();
