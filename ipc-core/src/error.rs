@@ -34,8 +34,8 @@ pub enum Error {
         found: String,
     },
 
-    /// There is no segment by that name.
-    #[error("segment {path:?} does not exist")]
+    /// There is no segment by that name, or no such directory.
+    #[error("{path:?} does not exist")]
     NotFound {
         /// Where it was looked for.
         path: PathBuf,

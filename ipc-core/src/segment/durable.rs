@@ -67,7 +67,7 @@ impl DurableSegment {
     /// [`Error::FlushFailed`], now and at every flush by any peer from then on: the kernel may have marked pages clean that were not written, so that a flush which
     /// is tried again would succeed without them. Reading goes on. [`Error::WrongProcess`], [`Error::Lost`].
     pub fn flush(&self) -> Result<()> {
-        self.flush_range(0, self.segment.inner.map.len() as u64)
+        self.flush_range(0, self.segment.size())
     }
 
     /// As [`flush`](Self::flush), for the pages that hold any of the `len` bytes at `offset` in the segment.
@@ -79,6 +79,9 @@ impl DurableSegment {
         self.segment.check()?;
         self.check_flushes()?;
         let map = &self.segment.inner.map;
+        if offset.saturating_add(len) > map.len() as u64 {
+            self.segment.notice_growth();
+        }
         let invalid = || Error::InvalidRange { offset, len, reason: format!("the segment has {} bytes", map.len()) };
         let end = offset.checked_add(len).filter(|end| *end <= map.len() as u64).ok_or_else(invalid)?;
         if len == 0 {
