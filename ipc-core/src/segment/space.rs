@@ -6,20 +6,29 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::statvfs::fstatvfs;
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 use super::header::Geometry;
 use crate::error::{Error, Result};
 use crate::os;
 
-/// Bytes that can still be allocated behind `fd`; `None` if nothing says.
-fn available(fd: impl AsFd) -> Option<u64> {
-    let stat = fstatvfs(fd).ok()?;
+/// From this size on a file in memory is compared with what memory there is, as well as with its file system: a look at /proc and at the limits of the cgroup
+/// costs as much as allocating some hundred KiB.
+const WORTH_A_LOOK: u64 = 16 << 20;
+
+/// Bytes that can still be allocated behind `fd`, of which `needed` are wanted; `None` if nothing says.
+fn available(fd: impl AsFd, needed: u64) -> Option<u64> {
+    let stat = fstatfs(fd).ok()?;
     // A memfd is on a file system without a size: memory is what limits it.
     if stat.blocks() == 0 {
         return os::available_memory();
     }
-    Some(stat.blocks_free().saturating_mul(stat.fragment_size()))
+    let free = stat.blocks_free().saturating_mul(u64::try_from(stat.block_size()).unwrap_or(0));
+    // Beyond what its cgroup permits the kernel does not refuse memory, it kills.
+    if stat.filesystem_type() == TMPFS_MAGIC && needed >= WORTH_A_LOOK {
+        return Some(os::available_memory().map_or(free, |memory| memory.min(free)));
+    }
+    Some(free)
 }
 
 /// Refuses what memory cannot hold, before all of it is taken: nothing else says no to large anonymous segments.
@@ -45,7 +54,7 @@ pub(super) fn allocate(file: &File, geometry: &Geometry, huge: Option<u64>, path
     let allocated = allocated.checked_next_multiple_of(huge.unwrap_or(1)).unwrap_or(allocated);
     // Before anything is taken: what cannot be is refused without filling the file system for a moment. Huge pages are counted by themselves.
     if huge.is_none()
-        && let Some(available) = available(file).filter(|available| *available < allocated)
+        && let Some(available) = available(file, allocated).filter(|available| *available < allocated)
     {
         return Err(Error::NoSpace { path: path.to_owned(), needed: allocated, available });
     }
@@ -58,7 +67,7 @@ pub(super) fn allocate_range(file: &File, from: u64, len: u64, path: &Path) -> R
     match os::allocate(file, from, len) {
         Ok(()) => Ok(()),
         Err(Errno::ENOSPC | Errno::EDQUOT | Errno::ENOMEM) => {
-            Err(Error::NoSpace { path: path.to_owned(), needed: len, available: available(file).unwrap_or(0) })
+            Err(Error::NoSpace { path: path.to_owned(), needed: len, available: available(file, len).unwrap_or(0) })
         }
         Err(Errno::EOPNOTSUPP) => {
             let backing = format!("the file system of {path:?}");
@@ -80,7 +89,7 @@ pub(super) fn extend(file: &File, from: u64, to: u64, lazy: bool, path: &Path) -
         return set_size(file, to, path);
     }
     let needed = to - from;
-    match available(file) {
+    match available(file, needed) {
         Some(available) if available < needed => Err(Error::NoSpace { path: path.to_owned(), needed, available }),
         _ => allocate_range(file, from, needed, path),
     }
