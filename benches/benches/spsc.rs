@@ -62,7 +62,7 @@ fn one_process(criterion: &mut Criterion) {
                 producer.try_push(black_box(&record)).unwrap();
                 let view = consumer.try_peek().unwrap();
                 assert_eq!((view.len(), view[size - 1]), (size, 7));
-                view.release();
+                view.release().unwrap();
             });
         });
     }

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "membarrier has no wrapper in nix or rustix")]
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -269,9 +269,16 @@ pub(crate) fn allocate(file: &File, from: u64, len: u64) -> nix::Result<()> {
 /// Bytes of memory that this process could still get: what the system could give out now, or what its cgroup still permits if that is less.
 /// `None` if /proc does not tell.
 pub(crate) fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let system = memory_figure(&text, "MemAvailable:")? + memory_figure(&text, "SwapFree:").unwrap_or(0);
+    let system = system_memory()?;
     Some(cgroup_room().map_or(system, |room| room.min(system)))
+}
+
+/// Bytes of memory that the system could give out now. Allocates nothing.
+pub(crate) fn system_memory() -> Option<u64> {
+    let mut text = [0; 4096];
+    let read = File::open("/proc/meminfo").ok()?.read(&mut text).ok()?;
+    let text = str::from_utf8(&text[..read]).ok()?;
+    Some(memory_figure(text, "MemAvailable:")? + memory_figure(text, "SwapFree:").unwrap_or(0))
 }
 
 /// Bytes of a huge page; `None` if the kernel has none.
@@ -310,12 +317,26 @@ fn cgroup_room() -> Option<u64> {
         for ancestor in std::path::Path::new(path).ancestors() {
             let directory = std::path::Path::new(root).join(ancestor.strip_prefix("/").unwrap_or(ancestor));
             if let (Some(limit), Some(usage)) = (number(directory.join(limit)), number(directory.join(usage))) {
-                let room = limit.saturating_sub(usage);
+                // What is cached of files counts as used, and is given up when it is needed.
+                let room = limit.saturating_sub(usage.saturating_sub(cached(&directory)));
                 least = Some(least.map_or(room, |least: u64| least.min(room)));
             }
         }
     }
     least
+}
+
+/// Bytes of file contents that a cgroup only caches: without those of tmpfs, which cannot be given up.
+fn cached(cgroup: &std::path::Path) -> u64 {
+    let Ok(text) = std::fs::read_to_string(cgroup.join("memory.stat")) else { return 0 };
+    let figure = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        value.parse::<u64>().ok()
+    };
+    // With the cgroups below it: v1 names those totals apart, v2 has nothing else.
+    let hierarchical = |total: &str, own: &str| figure(total).or_else(|| figure(own)).unwrap_or(0);
+    hierarchical("total_inactive_file", "inactive_file")
+        .saturating_add(hierarchical("total_active_file", "active_file"))
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ fn make(
     let size = RecordRing::required_size(capacity)
         .with_context(|| format!("records of {record_size} bytes are too large for a ring"))?;
     loop {
-        let options = Segment::named(name).size(size).peers(8).objects(1).replace_dead(true);
+        let options = Segment::named(name).survive_truncation(true).size(size).peers(8).objects(1).replace_dead(true);
         match options.create() {
             Ok(segment) => {
                 let segment = Unlink(segment);
@@ -158,7 +158,7 @@ fn make(
 }
 
 fn producer_of(name: &str) -> Option<SideState> {
-    let segment = Segment::named(name).open().ok()?;
+    let segment = Segment::named(name).survive_truncation(true).open().ok()?;
     Some(RecordRing::open(&segment, RING).ok()?.side(Side::Producer))
 }
 
@@ -308,7 +308,7 @@ fn read_full(
 fn find(name: &str, deadline: Instant, interrupt: &Interrupt) -> anyhow::Result<(Segment, RecordConsumer)> {
     loop {
         let why;
-        match Segment::named(name).open() {
+        match Segment::named(name).survive_truncation(true).open() {
             Ok(segment) => match RecordRing::open(&segment, RING) {
                 // Left behind by a producer that was killed, or about to be removed: not ours.
                 Ok(ring) if !matches!(ring.side(Side::Producer), SideState::Held(_)) => {
@@ -382,19 +382,19 @@ fn receive_all(consumer: &mut RecordConsumer, output: &mut File, interrupt: &Int
             output.write_all(&view, &mut hash)?;
             report.records += 1;
             report.bytes += view.len() as u64;
-            view.release();
+            view.release().context("cannot receive")?;
             continue;
         }
         // Small ones: gather what is there, then write.
         block.clear();
         block.extend_from_slice(&view);
-        view.release();
+        view.release().context("cannot receive")?;
         report.records += 1;
         while block.len() < BLOCK {
             match consumer.try_peek() {
                 Ok(view) if view.len() < LARGE => {
                     block.extend_from_slice(&view);
-                    view.release();
+                    view.release().context("cannot receive")?;
                     report.records += 1;
                 }
                 _ => break,

@@ -56,7 +56,7 @@ fn child(role: &str, name: &str) {
             let mut consumer = RecordConsumer::open(&segment, "records").unwrap();
             while let Some(view) = consumer.peek().unwrap() {
                 number(&view);
-                view.release();
+                view.release().unwrap();
             }
         }
         "push and close" => {

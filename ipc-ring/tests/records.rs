@@ -79,7 +79,7 @@ fn grants_are_written_in_place_and_abort_by_drop() {
         assert_eq!(copied, *view);
         assert_eq!(view.copy_to(&mut copied[..len - 1]), Err(RingError::TooLarge { len, max: len - 1 }));
         // Not released: still there.
-        consumer.try_peek().unwrap().release();
+        consumer.try_peek().unwrap().release().unwrap();
         assert_eq!(consumer.try_peek().map(|view| view.len()), Err(RingError::Empty));
     }
 }

@@ -59,8 +59,8 @@ const NODE_WORDS: usize = 16;
 
 impl<P: Protection> Mapping<P> {
     fn madvise(&self, offset: usize, len: usize, advice: libc::c_int) -> nix::Result<()> {
-        debug_assert!(self.contains(offset, len));
-        // SAFETY: inside the mapping. Of the advice used in this file only MADV_REMOVE changes contents, and its caller vouches for that.
+        debug_assert!(offset.checked_add(len).is_some_and(|end| end <= self.max_len()));
+        // SAFETY: inside the addresses of this mapping. Of the advice used in this file only MADV_REMOVE changes contents, and its caller vouches for that.
         Errno::result(unsafe { libc::madvise(self.as_ptr().add(offset).cast(), len, advice) }).map(|_| ())
     }
 
@@ -74,25 +74,30 @@ impl<P: Protection> Mapping<P> {
         self.madvise(0, self.len(), code).map_err(|errno| Error::errno(call, errno))
     }
 
-    /// Leaves the pages out of core dumps, or puts them back in.
+    /// Leaves the pages out of core dumps, or puts them back in; those by which the mapping grows as well.
     ///
     /// # Errors
     ///
     /// [`Error::System`].
     pub fn exclude_from_core_dumps(&self, exclude: bool) -> Result<()> {
         let advice = if exclude { libc::MADV_DONTDUMP } else { libc::MADV_DODUMP };
-        self.madvise(0, self.len(), advice).map_err(|errno| Error::errno("madvise(MADV_DONTDUMP)", errno))
+        self.madvise(0, self.max_len(), advice).map_err(|errno| Error::errno("madvise(MADV_DONTDUMP)", errno))
     }
 
-    /// Leaves the mapping out of the children that this process forks, or puts it back in: where it is left out, a child that uses its copy of
-    /// this value is ended by SIGSEGV.
+    /// Leaves the mapping out of the children that this process forks, or puts it back in.
     ///
     /// # Errors
     ///
     /// [`Error::System`].
-    pub fn keep_from_children(&self, keep: bool) -> Result<()> {
+    ///
+    /// # Safety
+    ///
+    /// A child that is forked while the mapping is left out must not use its copy of this value, not even drop it, and must not let what it maps itself be
+    /// watched: the addresses are free there, so that an access is a SIGSEGV at best, and reaches something else at worst. A child that calls `exec` or
+    /// `_exit` is fine.
+    pub unsafe fn keep_from_children(&self, keep: bool) -> Result<()> {
         let advice = if keep { libc::MADV_DONTFORK } else { libc::MADV_DOFORK };
-        self.madvise(0, self.len(), advice).map_err(|errno| Error::errno("madvise(MADV_DONTFORK)", errno))
+        self.madvise(0, self.max_len(), advice).map_err(|errno| Error::errno("madvise(MADV_DONTFORK)", errno))
     }
 
     /// Keeps the pages in memory, and brings them in now. Fork children hold no lock; dropping the mapping ends it.
@@ -142,7 +147,7 @@ impl<P: Protection> Mapping<P> {
         let bits = NODE_WORDS * 64 + 1;
         // SAFETY: the range is this mapping, and the mask has as many bits as are named.
         let bound =
-            unsafe { libc::syscall(libc::SYS_mbind, self.as_ptr(), self.len(), MPOL_BIND, mask.as_ptr(), bits, 0) };
+            unsafe { libc::syscall(libc::SYS_mbind, self.as_ptr(), self.max_len(), MPOL_BIND, mask.as_ptr(), bits, 0) };
         match Errno::result(bound) {
             Ok(_) => Ok(()),
             Err(Errno::EINVAL) => Err(invalid()),
@@ -174,6 +179,10 @@ impl Mapping<ReadWrite> {
     pub fn prefault_range(&self, offset: usize, len: usize) -> Result<()> {
         let page = os::page_size();
         let from = offset - offset % page;
+        if len == 0 {
+            let reason = "the length is zero".into();
+            return Err(Error::InvalidRange { offset: offset as u64, len: 0, reason });
+        }
         let to = offset.checked_add(len).and_then(|end| end.checked_next_multiple_of(page)).unwrap_or(usize::MAX);
         pages_inside(from, to - from, self.len())?;
         loop {

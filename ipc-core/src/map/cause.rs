@@ -73,7 +73,7 @@ fn no_memory(len: u64) -> Error {
     {
         return Error::LimitReached { limit: "vm.max_map_count", value: limit, needed };
     }
-    Error::NoSpace { path: "memory".into(), needed: len, available: os::available_memory().unwrap_or(0) }
+    Error::NoSpace { path: "memory".into(), needed: len, available: os::system_memory().unwrap_or(0) }
 }
 
 /// Bytes of addresses that this process has mapped.

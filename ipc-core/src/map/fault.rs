@@ -112,6 +112,8 @@ impl Watch {
     pub(super) fn new(start: NonNull<u8>, len: usize, page: usize, protection: ProtFlags) -> Result<Self> {
         survive_lost_pages()?;
         let slot = take();
+        // The handler that sees any of the stores below sees that the slot had been cleared. Pairs with its Acquire fence.
+        fence(Ordering::Release);
         slot.lost.store(false, Ordering::Relaxed);
         slot.end.store(start.as_ptr() as usize + len, Ordering::Relaxed);
         slot.page.store(page, Ordering::Relaxed);
@@ -119,6 +121,11 @@ impl Watch {
         // Release: the handler, which loads it with Acquire, finds the rest as well.
         slot.start.store(start.as_ptr() as usize, Ordering::Release);
         Ok(Self { slot })
+    }
+
+    /// What stands in for a lost page from now on has this protection.
+    pub(super) fn set_protection(&self, protection: ProtFlags) {
+        self.slot.protection.store(protection.bits(), Ordering::Relaxed);
     }
 
     pub(super) fn lost(&self) -> &'static AtomicBool {
@@ -138,6 +145,8 @@ impl Drop for Watch {
 static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Installs the handler that [`Mapping::watch`](super::Mapping::watch) relies on, once for the process; later calls cost a load.
+///
+/// A thread that blocks SIGBUS is ended by a fault all the same: the kernel delivers no handler there.
 ///
 /// Faults outside watched mappings go to the handler that was there before, or end the process as they would have. A program that installs a SIGBUS handler of
 /// its own later, and wants both, calls this before, and its handler passes on what it does not know.
@@ -167,20 +176,40 @@ pub fn survive_lost_pages() -> Result<()> {
         // SAFETY: made just above and not shared.
         drop(unsafe { Box::from_raw(known) });
     }
+    if !install() {
+        return Err(failed());
+    }
+    INSTALLED.store(true, Ordering::Release);
+    Ok(())
+}
+
+fn install() -> bool {
     // SAFETY: the handler only does what a handler may: atomics, mmap, sigaction, and calling the one before it.
-    let installed = unsafe {
+    unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_sigbus as *const () as usize;
         // On the alternate stack where the thread has one; and what was interrupted goes on by itself.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
         libc::sigemptyset(&mut action.sa_mask);
-        libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut())
-    };
-    if installed != 0 {
-        return Err(failed());
+        libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut()) == 0
     }
-    INSTALLED.store(true, Ordering::Release);
-    Ok(())
+}
+
+/// Whether the handler before us has left the signal to its default action, as the standard library's does when it is called.
+static BEFORE_IS_DEFAULT: AtomicBool = AtomicBool::new(false);
+
+/// Puts our handler back, if the one before it has replaced it while it handled a signal that ends nothing.
+fn return_to_guard() {
+    // SAFETY: only asks which action is set, into a variable of our own.
+    let action = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGBUS, std::ptr::null(), &mut action);
+        action.sa_sigaction
+    };
+    if action == libc::SIG_DFL {
+        BEFORE_IS_DEFAULT.store(true, Ordering::Relaxed);
+        install();
+    }
 }
 
 /// The watched range that holds `address`: its first address, the size of its pages, protection, and flag.
@@ -233,6 +262,7 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
     // SAFETY: set before the handler was installed, and never freed.
     let before = unsafe { BEFORE.load(Ordering::Acquire).as_ref() };
     let by_kernel = code > 0;
+    let before = before.filter(|_| !BEFORE_IS_DEFAULT.load(Ordering::Relaxed));
     match before {
         // An ignored signal ends the process all the same if it was a fault: otherwise the fault would repeat for ever.
         Some(before) if before.sa_sigaction == libc::SIG_IGN && !by_kernel => {}
@@ -250,6 +280,10 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
                     handler(signal);
                 }
                 libc::pthread_sigmask(libc::SIG_SETMASK, &mask, std::ptr::null_mut());
+            }
+            // A fault that it did not mend comes again, and then meets whatever it has set. A signal that was sent does not.
+            if !by_kernel || code == libc::BUS_MCEERR_AO {
+                return_to_guard();
             }
         }
         _ => {

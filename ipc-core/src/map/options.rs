@@ -88,6 +88,12 @@ impl MappingOptions {
     /// was not opened for what `P` permits; [`Error::LimitReached`] or [`Error::NoSpace`] if there are no addresses or no memory left;
     /// [`Error::Unsupported`] for a synchronous mapping of what is not persistent memory.
     pub fn shared_file<P: Protection>(&self, file: impl AsFd, offset: u64, len: u64) -> Result<Mapping<P>> {
+        if self.huge_pages.is_some() || self.lazy {
+            return Err(Error::Unsupported {
+                what: "huge_pages or lazy",
+                backing: "a file, which is made so or not".into(),
+            });
+        }
         let range = FileRange::check(&file, offset, len)?;
         let reserved = match self.max_len {
             Some(max) => rounded(offset, max, range.page as u64)?.max(range.len),
@@ -104,7 +110,7 @@ impl MappingOptions {
             // SAFETY: at an address of the kernel's choice, or over a reservation that is ours alone: no memory in use is touched.
             unsafe { mmap(address, reserved, P::FLAGS, sharing | fixed, file, range.offset) }.map(NonNull::cast)
         })?;
-        Ok(Mapping::own(base, range.len.get(), reserved.get(), margin, range.page, Some(range.offset as u64)))
+        Ok(Mapping::own(base, range.len.get(), reserved.get(), margin, range.page, Some(range.part())))
     }
 
     /// Maps `len` bytes of new, zeroed memory, shared with the children that this process forks.
@@ -114,10 +120,18 @@ impl MappingOptions {
     /// [`Error::InvalidRange`] if the length is zero or cannot be addressed; [`Error::NoSpace`] if the system's memory does not allow it;
     /// [`Error::LimitReached`] if a limit does not; [`Error::NoHugePages`].
     pub fn shared_anonymous(&self, len: u64) -> Result<Mapping<ReadWrite>> {
-        let page = self.huge_pages.unwrap_or(os::page_size() as u64);
-        if !page.is_power_of_two() || page < os::page_size() as u64 {
-            let expected = "the size of a huge page of this machine, such as 2097152".into();
-            return Err(Error::InvalidOption { option: "huge_pages", expected, found: page.to_string() });
+        if self.max_len.is_some() || self.synchronous {
+            return Err(Error::Unsupported { what: "max_len or synchronous", backing: "anonymous memory".into() });
+        }
+        let usual = os::page_size() as u64;
+        let page = self.huge_pages.unwrap_or(usual);
+        let no_such_page = || Error::InvalidOption {
+            option: "huge_pages",
+            expected: "the size of a huge page of this machine, such as 2097152".into(),
+            found: page.to_string(),
+        };
+        if !page.is_power_of_two() || (self.huge_pages.is_some() && page <= usual) {
+            return Err(no_such_page());
         }
         let len = rounded(0, len, page)?;
         let mut flags = MapFlags::MAP_SHARED;
@@ -134,6 +148,7 @@ impl MappingOptions {
                 unsafe { mmap_anonymous(address, len, ReadWrite::FLAGS, flags | fixed) }.map(NonNull::cast)
             })
             .map_err(|error| match error {
+                Error::System { .. } if self.huge_pages.is_some() => no_such_page(),
                 Error::NoSpace { .. } if self.huge_pages.is_some() => os::no_huge_pages(page, len.get() as u64),
                 error => error,
             })?;
@@ -156,10 +171,14 @@ impl MappingOptions {
             len: len.get() as u64,
             reason: "the length with its guard pages is more than can be addressed".into(),
         })?;
-        let reservation = Reservation::aligned(around, margin)?;
+        let mut reservation = Reservation::aligned(around, margin)?;
         let address = NonZeroUsize::new(reservation.as_ptr() as usize + margin).ok_or(Errno::EINVAL);
         let address = address.map_err(|errno| Error::errno("mmap", errno))?;
-        let base = cause::of_refusal::<P, _>(map(Some(address), MapFlags::MAP_FIXED), "mmap", file, len.get())?;
+        let mapped = map(Some(address), MapFlags::MAP_FIXED);
+        if mapped.is_err() {
+            reservation.hold_again(margin, len);
+        }
+        let base = cause::of_refusal::<P, _>(mapped, "mmap", file, len.get())?;
         // The mapping unmaps the margins together with itself.
         std::mem::forget(reservation);
         Ok((base, margin))

@@ -18,9 +18,35 @@ pub(super) struct FileRange {
     pub(super) file_size: u64,
     /// Bytes in a page of this file's: more than usual if it is made of huge pages.
     pub(super) page: usize,
+    device: u64,
+    inode: u64,
+}
+
+/// Which file a mapping is of, and from where on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FilePart {
+    offset: u64,
+    device: u64,
+    inode: u64,
+}
+
+impl FilePart {
+    /// Bytes that the file has by now from the beginning of the mapping on.
+    pub(super) fn len(&self, file: impl AsFd) -> Result<u64> {
+        let stat = os::fstat(file).map_err(|source| Error::system("fstat", None, source))?;
+        if (stat.st_dev, stat.st_ino) != (self.device, self.inode) {
+            let reason = "it is another file than the one that is mapped".into();
+            return Err(Error::InvalidRange { offset: self.offset, len: 0, reason });
+        }
+        Ok(u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(self.offset))
+    }
 }
 
 impl FileRange {
+    pub(super) fn part(&self) -> FilePart {
+        FilePart { offset: self.offset as u64, device: self.device, inode: self.inode }
+    }
+
     /// That `len` bytes at `offset` of a regular file or memfd exist, rounded up to whole pages.
     pub(super) fn check(file: impl AsFd, offset: u64, len: u64) -> Result<Self> {
         let invalid = |reason: String| Error::InvalidRange { offset, len, reason };
@@ -49,7 +75,7 @@ impl FileRange {
             return Err(invalid(format!("the file has {file_size} bytes")));
         }
         let offset = i64::try_from(offset).map_err(|_| invalid("the offset is too large for a file".into()))?;
-        Ok(Self { offset, len: rounded, file_size, page: page as usize })
+        Ok(Self { offset, len: rounded, file_size, page: page as usize, device: stat.st_dev, inode: stat.st_ino })
     }
 }
 

@@ -39,13 +39,17 @@ impl<P: Protection> Mapping<P> {
         // SAFETY: the range is this mapping, owned here; the caller vouches for pointers into it.
         match unsafe { mremap(self.base().cast(), self.len(), len, flags, None) } {
             Ok(base) => {
-                let (_, _, _, page, file_offset) = self.disown();
-                Ok(Self::own(base.cast(), len, len, 0, page, file_offset))
+                let (_, _, _, page, file) = self.disown();
+                Ok(Self::own(base.cast(), len, len, 0, page, file))
             }
             Err(Errno::ENOMEM) if !may_move => {
                 let address = self.as_ptr() as usize + self.len();
                 let wanted = len.saturating_sub(self.len());
                 Err((self, Error::AddressTaken { address, len: wanted }))
+            }
+            Err(Errno::EINVAL) => {
+                let reason = "the length is more than can be addressed".into();
+                Err((self, Error::InvalidRange { offset: 0, len: new_len, reason }))
             }
             Err(errno) => Err((
                 self,
@@ -66,6 +70,6 @@ impl<P: Protection> Mapping<P> {
         let base = unsafe { libc::mremap(self.as_ptr().cast(), 0, self.len(), libc::MREMAP_MAYMOVE) };
         let base = if base == libc::MAP_FAILED { Err(Errno::last()) } else { NonNull::new(base).ok_or(Errno::ENOMEM) };
         let base = super::cause::of_refusal::<P, _>(base, "mremap", None, self.len())?;
-        Ok(Self::own(base.cast(), self.len(), self.len(), 0, self.page_size(), self.file_offset()))
+        Ok(Self::own(base.cast(), self.len(), self.len(), 0, self.page_size(), self.file()))
     }
 }

@@ -22,6 +22,8 @@ use crate::os;
 pub struct Reservation {
     base: NonNull<u8>,
     len: NonZeroUsize,
+    /// Whether a part of it may be somebody else's by now: then all of it is left as it is.
+    torn: bool,
 }
 
 // SAFETY: a range of addresses whose contents are only handed out as raw pointers; any thread may own it.
@@ -42,7 +44,8 @@ impl Reservation {
         let len = rounded(0, len, os::page_size() as u64)?;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory that is in use.
         let mapped = unsafe { mmap_anonymous(None, len, ProtFlags::PROT_NONE, FLAGS) };
-        Ok(Self { base: cause::of_refusal::<ReadOnly, _>(mapped, "mmap", None, len.get())?.cast(), len })
+        let base = cause::of_refusal::<ReadOnly, _>(mapped, "mmap", None, len.get())?.cast();
+        Ok(Self { base, len, torn: false })
     }
 
     /// Reserves exactly the `len` bytes from `address` on, such as those behind a mapping that is to be continued. Never replaces anything.
@@ -63,7 +66,7 @@ impl Reservation {
         let flags = FLAGS | MapFlags::MAP_FIXED_NOREPLACE;
         // SAFETY: a mapping that replaces nothing touches no memory that is in use.
         let reservation = match unsafe { mmap_anonymous(Some(wanted), len, ProtFlags::PROT_NONE, flags) } {
-            Ok(base) => Self { base: base.cast(), len },
+            Ok(base) => Self { base: base.cast(), len, torn: false },
             Err(Errno::EEXIST) => return Err(taken()),
             Err(errno) => return cause::of_refusal::<ReadOnly, _>(Err(errno), "mmap", None, len.get()),
         };
@@ -79,8 +82,11 @@ impl Reservation {
         let whole = Self::new(len.saturating_add(align as u64))?;
         let head = whole.base.as_ptr().align_offset(align);
         let tail = whole.len.get() - head - len as usize;
-        let inner =
-            Self { base: whole.base.map_addr(|address| address.saturating_add(head)), len: rounded(0, len, 1)? };
+        let inner = Self {
+            torn: false,
+            base: whole.base.map_addr(|address| address.saturating_add(head)),
+            len: rounded(0, len, 1)?,
+        };
         for (start, surplus) in
             [(whole.base, head), (inner.base.map_addr(|address| address.saturating_add(len as usize)), tail)]
         {
@@ -118,7 +124,41 @@ impl Reservation {
         let mapped = unsafe {
             mmap(Some(address), range.len, P::FLAGS, MapFlags::MAP_SHARED | MapFlags::MAP_FIXED, file, range.offset)
         };
+        if mapped.is_err() {
+            self.hold_again(at, range.len);
+        }
         cause::of_refusal::<P, _>(mapped, "mmap", Some(file), len).map(|_| ())
+    }
+
+    /// After a mapping into the reservation was refused: the kernel may have removed what was there before it found a reason to. Another thread may have got the
+    /// addresses meanwhile; then the whole reservation is leaked, since unmapping it would take theirs.
+    pub(super) fn hold_again(&mut self, at: usize, len: NonZeroUsize) {
+        let address = self.base.map_addr(|address| address.saturating_add(at)).addr();
+        let flags = FLAGS | MapFlags::MAP_FIXED_NOREPLACE;
+        // SAFETY: replaces nothing.
+        match unsafe { mmap_anonymous(Some(address), len, ProtFlags::PROT_NONE, flags) } {
+            Ok(base) if base.addr() == address => {}
+            // Nothing was removed, or somebody else is there: which of the two cannot be told.
+            _ => self.torn |= !self.is_reserved(at, len.get()),
+        }
+    }
+
+    /// Whether a range is without memory and inaccessible, as /proc tells it.
+    fn is_reserved(&self, at: usize, len: usize) -> bool {
+        let (from, to) = (self.base.as_ptr() as usize + at, self.base.as_ptr() as usize + at + len);
+        let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return false };
+        let mut covered = from;
+        for line in maps.lines() {
+            let Some((range, rest)) = line.split_once(' ') else { continue };
+            let Some((start, end)) = range.split_once('-') else { continue };
+            let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)) else {
+                continue;
+            };
+            if start <= covered && covered < end && rest.starts_with("---p") {
+                covered = end;
+            }
+        }
+        covered >= to
     }
 
     /// Makes `len` bytes at `at` addresses without memory again. Both are whole pages.
@@ -149,6 +189,9 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if self.torn {
+            return;
+        }
         // SAFETY: the range is exactly what was reserved; what was mapped into it is lent as raw pointers only.
         let _ = unsafe { munmap(self.base.cast(), self.len.get()) };
     }

@@ -11,9 +11,9 @@ use nix::sys::mman::munmap;
 use super::fault::Watch;
 use super::options::MappingOptions;
 use super::protection::{Protection, ReadWrite};
+use super::range::FilePart;
 use crate::copy;
 use crate::error::{Error, Result};
-use crate::os;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// A shared mapping: what is written through it is seen by every other mapping of the same file or, if it is
@@ -33,8 +33,8 @@ pub struct Mapping<P: Protection = ReadWrite> {
     /// Bytes of inaccessible addresses before `base`, and as many behind the reserved ones.
     margin: usize,
     page: usize,
-    /// Where it begins in its file, if it has one.
-    file_offset: Option<u64>,
+    /// What of which file it is, if it has one.
+    file: Option<FilePart>,
     watch: Option<Watch>,
     protection: PhantomData<P>,
 }
@@ -62,44 +62,40 @@ impl<P: Protection> Mapping<P> {
         reserved: usize,
         margin: usize,
         page: usize,
-        file_offset: Option<u64>,
+        file: Option<FilePart>,
     ) -> Self {
-        Self {
-            base,
-            len: AtomicUsize::new(len),
-            reserved,
-            margin,
-            page,
-            file_offset,
-            watch: None,
-            protection: PhantomData,
-        }
+        Self { base, len: AtomicUsize::new(len), reserved, margin, page, file, watch: None, protection: PhantomData }
     }
 
     /// Gives up the range without unmapping it: address, bytes that exist, bytes reserved, page, offset in the file.
-    pub(super) fn disown(self) -> (NonNull<u8>, usize, usize, usize, Option<u64>) {
+    pub(super) fn disown(self) -> (NonNull<u8>, usize, usize, usize, Option<FilePart>) {
         let mut kept = std::mem::ManuallyDrop::new(self);
         kept.watch = None;
-        (kept.base, kept.len(), kept.reserved, kept.page, kept.file_offset)
+        (kept.base, kept.len(), kept.reserved, kept.page, kept.file)
     }
 
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
     }
 
-    pub(super) fn file_offset(&self) -> Option<u64> {
-        self.file_offset
+    pub(super) fn file(&self) -> Option<FilePart> {
+        self.file
     }
 
     pub(super) fn is_watched(&self) -> bool {
         self.watch.is_some()
     }
 
-    /// The same range with another protection, which it has got already. A watch ends here.
-    pub(super) fn with_protection<Q: Protection>(self) -> Mapping<Q> {
-        let margin = self.margin;
-        let (base, len, reserved, page, file_offset) = self.disown();
-        Mapping::own(base, len, reserved, margin, page, file_offset)
+    /// The same range with another protection, which it has got already.
+    pub(super) fn with_protection<Q: Protection>(mut self) -> Mapping<Q> {
+        let (margin, watch) = (self.margin, self.watch.take());
+        if let Some(watch) = &watch {
+            watch.set_protection(Q::FLAGS);
+        }
+        let (base, len, reserved, page, file) = self.disown();
+        let mut mapping = Mapping::own(base, len, reserved, margin, page, file);
+        mapping.watch = watch;
+        mapping
     }
 
     pub(super) fn margin(&self) -> usize {
@@ -137,16 +133,25 @@ impl<P: Protection> Mapping<P> {
     ///
     /// [`Error::Unsupported`] if the mapping has no file; [`Error::System`].
     pub fn grow(&self, file: impl AsFd) -> Result<usize> {
-        let offset = self.file_offset.ok_or_else(|| Error::Unsupported {
+        let part = self.file.ok_or_else(|| Error::Unsupported {
             what: "growing",
             backing: "anonymous memory, which has the size that it was made with".into(),
         })?;
-        let stat = os::fstat(file).map_err(|source| Error::system("fstat", None, source))?;
-        let there = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(offset);
+        let there = part.len(file)?;
         // Whole pages only: bytes behind the end of a file in its last page would be everybody's and nobody's.
         let usable = (there - there % self.page as u64).min(self.reserved as u64) as usize;
         let before = self.len.fetch_max(usable, Ordering::Relaxed);
         Ok(before.max(usable))
+    }
+
+    /// Looks whether `file`, the one that was mapped, still has all that is mapped, and otherwise does what touching a page that it has lost would. The part of
+    /// a page that is lost raises no signal: this is how it is found out. Does nothing unless the mapping is watched. Costs one `fstat`.
+    pub(crate) fn look_for_loss(&self, file: impl AsFd) {
+        if let (Some(watch), Some(part)) = (&self.watch, self.file)
+            && part.len(file).is_ok_and(|there| there < self.len() as u64)
+        {
+            watch.lost().store(true, Ordering::Relaxed);
+        }
     }
 
     /// Lets an access to a page that its file has no more (truncated by another process) or cannot have (a full file system) read zeros and
@@ -276,6 +281,7 @@ impl<P: Protection> Drop for Mapping<P> {
 mod tests {
     use super::*;
     use crate::map::ReadOnly;
+    use crate::os;
     use std::fs::File;
 
     fn file_of(len: u64) -> File {

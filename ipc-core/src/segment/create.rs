@@ -89,7 +89,11 @@ impl SegmentOptions {
             options = options.huge_pages(size);
         }
         let map = options.shared_anonymous(geometry.size)?;
-        map.prefault_range(0, if geometry.lazy { geometry.data_offset as usize } else { map.len() })?;
+        let touched = if geometry.lazy { geometry.data_offset as usize } else { map.len() };
+        map.prefault_range(0, touched).map_err(|error| match (error, huge) {
+            (Error::NoSpace { needed, .. }, Some(size)) => os::no_huge_pages(size, needed),
+            (error, _) => error,
+        })?;
         // An anonymous mapping has no file to lock: an empty memfd beside it carries the leases.
         self.furnish(map, geometry, publish::memfd("leases", false)?.into(), Backing::Anonymous)
     }
@@ -112,7 +116,7 @@ impl SegmentOptions {
         if self.replace_dead {
             // What stands there has to be ours to replace; whether it is dead is asked when the new one is complete.
             match publish::open(&place, self.owner(), publish::Access::ReadWrite) {
-                Ok((_, old)) => replaced = u64::try_from(old.st_size).unwrap_or(0),
+                Ok((_, old)) => replaced = u64::try_from(old.st_blocks).unwrap_or(0).saturating_mul(512),
                 Err(Error::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }

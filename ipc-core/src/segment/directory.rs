@@ -235,19 +235,19 @@ impl Directory<'_, ReadWrite> {
         self.map.u64_at(self.entry(index) + offset).store(value, Ordering::Relaxed);
     }
 
-    /// Makes an entry and its object. The caller holds the lock of the directory. `reserve` gets the object's offset, and sees to it that there are
-    /// pages behind it.
+    /// Makes an entry and its object. The caller holds the lock of the directory. `reserve` sees to it that there are
+    /// pages behind an offset and a size.
     ///
     /// Until the last store the entry is passed over by everyone; a maker that dies before leaves it to the next one.
     pub(crate) fn create(
         &self,
         maker: PeerId,
         object: NewObject<'_>,
-        reserve: impl FnOnce(u64) -> Result<()>,
+        reserve: impl Fn(u64, u64) -> Result<()>,
         initialise: impl FnOnce(u64),
     ) -> Result<ObjectInfo> {
         let NewObject { name, kind, payload, size } = object;
-        self.forget_dead_makers()?;
+        self.forget_dead_makers(&reserve)?;
         if self.find(name)?.is_some() {
             return Err(Error::ObjectExists { name: name.to_owned() });
         }
@@ -256,7 +256,7 @@ impl Directory<'_, ReadWrite> {
             .ok_or(Error::DirectoryFull { slots: self.slots() })?;
         let offset = self.free_range(size)?;
         // Before the entry says anything: whoever finds a dead maker's entry writes to its range.
-        reserve(offset)?;
+        reserve(offset, size)?;
         let type_name = &payload.name.as_bytes()[..payload.name.len().min(MAX_TYPE_NAME)];
         self.put(index, KIND, kind.code);
         self.put(index, TYPE, payload.fingerprint);
@@ -277,7 +277,7 @@ impl Directory<'_, ReadWrite> {
 
     /// Empties the entries of makers that died: under the lock there is no living one. Space that they took is zeroed
     /// first, so that free space is zero always. Killed in here, the next one does it again.
-    fn forget_dead_makers(&self) -> Result<()> {
+    fn forget_dead_makers(&self, reserve: impl Fn(u64, u64) -> Result<()>) -> Result<()> {
         for index in 0..self.slots() {
             let state = self.state(index);
             if state & STATE_MASK == MAKING {
@@ -289,6 +289,8 @@ impl Directory<'_, ReadWrite> {
                         found: self.map.len() as u64,
                     });
                 }
+                // Whoever wrote the entry may not have allocated what it names.
+                reserve(offset, size)?;
                 self.map.zero(offset as usize, size as usize);
                 self.set_state(index, EMPTY, Self::maker(state));
             }

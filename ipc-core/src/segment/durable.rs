@@ -33,7 +33,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for memfd and anonymous segments and for files on tmpfs, hugetlbfs and ramfs, which keep nothing (asked of `fstatfs`);
+    /// [`Error::Unsupported`] for memfd and anonymous segments and for files on tmpfs, hugetlbfs and ramfs, which keep nothing (asked of `fstatfs`; what is
+    /// below an overlay cannot be asked);
     /// [`Error::FlushFailed`] if a flush has failed before, in whatever process; [`Error::WrongProcess`], [`Error::Lost`], [`Error::System`].
     pub fn durable(&self) -> Result<DurableSegment> {
         self.check()?;
@@ -48,11 +49,14 @@ impl Segment {
         }
         let durable = DurableSegment { segment: self.clone() };
         durable.check_flushes()?;
-        let synced = file.sync_all().and_then(|()| match &self.inner.backing {
-            Backing::File(place) => place.directory.sync(),
-            _ => Ok(()),
-        });
-        synced.map_err(|source| durable.failed(source))?;
+        file.sync_all().map_err(|source| durable.failed(source))?;
+        if let Backing::File(place) = &self.inner.backing {
+            // Says nothing of what is in the file: it may be tried again.
+            place
+                .directory
+                .sync()
+                .map_err(|source| Error::system("fsync of the directory", Some(self.path()), source))?;
+        }
         Ok(durable)
     }
 }
@@ -74,7 +78,8 @@ impl DurableSegment {
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush), and [`Error::InvalidRange`] if the range is not inside the segment. An empty range is flushed at once.
+    /// As [`flush`](Self::flush); [`Error::InvalidRange`] if the range is not inside the segment; [`Error::Truncated`] if its file does not have it any more.
+    /// An empty range is flushed at once.
     pub fn flush_range(&self, offset: u64, len: u64) -> Result<()> {
         self.segment.check()?;
         self.check_flushes()?;
@@ -93,7 +98,14 @@ impl DurableSegment {
         let start = unsafe { map.base().add(from as usize) };
         // SAFETY: as above.
         let flushed = unsafe { msync(start.cast(), (to - from) as usize, MsFlags::MS_SYNC) };
-        flushed.map_err(|errno| self.failed(errno.into()))
+        flushed.map_err(|errno| self.failed(errno.into()))?;
+        // What a file has no more is not flushed, and nobody says so.
+        let found =
+            os::fstat(self.segment.lease_file()).map_err(|source| Error::system("fstat", None, source))?.st_size;
+        match u64::try_from(found).unwrap_or(0) {
+            found if found < end => Err(Error::Truncated { path: self.segment.path(), expected: end, found }),
+            _ => Ok(()),
+        }
     }
 
     /// As [`flush`](Self::flush), for one object or a part of it.

@@ -171,6 +171,7 @@ impl Segment {
         let (offset, slots) = (inner.geometry.peers_offset as usize, inner.geometry.peer_slots as usize);
         let peers = PeerTable::attach(inner.map.clone(), offset, slots, lease)?;
         drop(ByteLock::kept(peers.lease(), lease_bytes::REMOVAL));
+        self.checked(Ok(()))?;
         Ok(Self::assemble(Attachment {
             map: inner.map.clone(),
             backing: inner.backing.clone(),
@@ -189,7 +190,21 @@ impl Segment {
     /// That this process made the handle, and that no page was lost under it.
     fn check(&self) -> Result<()> {
         self.inner.process.check()?;
+        self.look_for_loss();
         if self.is_lost() { Err(Error::Lost { path: self.path() }) } else { Ok(()) }
+    }
+
+    /// Looks whether the file still has all that is mapped, for those who wait and touch nothing: [`is_lost`](Self::is_lost) tells then. Does nothing
+    /// unless the attachment was asked to survive that. Costs an `fstat`.
+    pub fn look_for_loss(&self) {
+        if !matches!(self.inner.backing, Backing::Anonymous) {
+            self.inner.map.look_for_loss(self.lease_file());
+        }
+    }
+
+    /// What was read from the segment, if all of it was there: asked last.
+    fn checked<T>(&self, outcome: Result<T>) -> Result<T> {
+        if self.is_lost() { Err(Error::Lost { path: self.path() }) } else { outcome }
     }
 
     /// Whether a page was lost under the mapping, so that the attachment is of no more use. Always false unless it was asked to
@@ -218,8 +233,11 @@ impl Segment {
     fn notice_growth(&self) {
         let map = &self.inner.map;
         if map.len() < map.max_len() && !matches!(self.inner.backing, Backing::Anonymous) {
-            // What cannot be asked is not noticed: what is known stays as it is.
-            let _ = map.grow(self.lease_file());
+            let before = map.len();
+            // What cannot be asked is not noticed: what is known stays as it is. What cannot be brought in now is brought in when it is touched.
+            if map.grow(self.lease_file()).is_ok_and(|after| after > before) {
+                let _ = self.inner.behaviour.fetch(map, before);
+            }
         }
     }
 
@@ -237,6 +255,10 @@ impl Segment {
     pub fn grow(&self, size: u64) -> Result<u64> {
         self.check()?;
         let Attachment { map, geometry, .. } = &*self.inner;
+        if matches!(self.inner.backing, Backing::Anonymous) {
+            let backing = "anonymous memory, which has the size that it was made with".into();
+            return Err(Error::Unsupported { what: "growing", backing });
+        }
         let wanted = geometry.size_for(size).ok_or_else(|| Error::InvalidOption {
             option: "size",
             expected: format!("at most {} bytes with the tables, the segment's max_size", geometry.max_size),
@@ -381,26 +403,31 @@ impl Segment {
         let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let _between_processes = self.lock_objects()?;
         self.notice_growth();
-        let info = self.with_directory(|directory| {
+        let made = self.with_directory(|directory| {
             directory.create(
                 self.peer_id(),
                 NewObject { name, kind, payload, size },
-                |offset| self.reserve(offset, size),
+                |offset, size| self.reserve(offset, size),
                 |offset| initialise(&Region::new(self.clone(), offset as usize, size as usize)),
             )
-        })?;
-        self.object(info)
+        });
+        self.checked(made.and_then(|info| self.object(info)))
     }
 
-    /// Sees to it that there are pages behind an object of a lazy segment.
+    /// Sees to it that there are pages behind an object: in a lazy segment nobody has done so yet, and in what a segment has grown by not everybody can
+    /// be relied on to have.
     fn reserve(&self, offset: u64, size: u64) -> Result<()> {
         let Attachment { map, geometry, backing, .. } = &*self.inner;
-        if !geometry.lazy || size == 0 {
+        let end = offset.saturating_add(size);
+        if size == 0 || (!geometry.lazy && end <= geometry.size) {
             return Ok(());
         }
+        // Whole pages: a store needs every block of its page, and blocks may be smaller.
+        let from = offset - offset % os::page_size() as u64;
+        let to = os::round_to_pages(end).unwrap_or(end).min(map.len() as u64);
         match backing {
             Backing::Anonymous => map.prefault_range(offset as usize, size as usize),
-            _ => space::allocate_range(self.lease_file(), offset, size, &backing.path()),
+            _ => space::allocate_range(self.lease_file(), from, to.saturating_sub(from), &backing.path()),
         }
     }
 
@@ -412,10 +439,12 @@ impl Segment {
     pub fn open_object(&self, name: &str, kind: ObjectKind, payload: PayloadType) -> Result<Object> {
         self.check()?;
         directory::check_name(name)?;
-        let found = self.with_directory(|directory| directory.find(name))?;
-        let info = found.ok_or_else(|| Error::ObjectNotFound { name: name.to_owned() })?;
-        info.check(kind, payload)?;
-        self.object(info)
+        let found = self.with_directory(|directory| directory.find(name)).and_then(|found| {
+            let info = found.ok_or_else(|| Error::ObjectNotFound { name: name.to_owned() })?;
+            info.check(kind, payload)?;
+            self.object(info)
+        });
+        self.checked(found)
     }
 
     fn object(&self, info: ObjectInfo) -> Result<Object> {

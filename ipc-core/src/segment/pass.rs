@@ -7,9 +7,12 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg, sockopt,
+    SendFlags, recvmsg, sendmsg,
 };
 
 use super::header::SegmentId;
@@ -66,8 +69,8 @@ impl Segment {
     ///
     /// [`Error::NotReceived`] if something else comes, or the other end is gone; descriptors that came with it are closed. [`Error::System`].
     pub fn receive(socket: impl AsFd) -> Result<SegmentOptions> {
-        let sender =
-            sockopt::socket_peercred(&socket).map_err(|errno| Error::system("getsockopt(SO_PEERCRED)", None, errno))?;
+        let sender = getsockopt(&socket, PeerCredentials)
+            .map_err(|errno| Error::system("getsockopt(SO_PEERCRED)", None, errno))?;
         let mut message = [0; MESSAGE];
         let mut received = 0;
         let mut fds: Vec<OwnedFd> = Vec::new();
@@ -91,6 +94,13 @@ impl Segment {
                     }
                 }
                 Err(rustix::io::Errno::INTR) => {}
+                // The rest of a message that has begun: who leaves it out is not waited for longer than this.
+                Err(rustix::io::Errno::AGAIN) if received > 0 => {
+                    let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+                    if poll(&mut waiting, PollTimeout::from(1000_u16)) == Ok(0) {
+                        break;
+                    }
+                }
                 Err(errno) => return Err(Error::system("recvmsg", None, errno)),
             }
         }
@@ -103,9 +113,7 @@ impl Segment {
         };
         let count = fds.len();
         match (fds.pop(), count) {
-            (Some(fd), 1) if !truncated => {
-                Ok(SegmentOptions::received(fd, sender.uid.as_raw(), SegmentId::from_bytes(id)))
-            }
+            (Some(fd), 1) if !truncated => Ok(SegmentOptions::received(fd, sender.uid(), SegmentId::from_bytes(id))),
             _ => unexpected("one descriptor", format!("{count}{}", if truncated { " and more" } else { "" })),
         }
     }

@@ -75,6 +75,7 @@ impl SegmentView {
     }
 
     fn check(&self) -> Result<()> {
+        self.map.look_for_loss(&self.file);
         if self.map.is_lost() { Err(Error::Lost { path: self.path() }) } else { Ok(()) }
     }
 
@@ -93,10 +94,11 @@ impl SegmentView {
         self.entries().describe(peer)
     }
 
-    /// All objects in the segment.
+    /// All objects in the segment; none once it [is lost](Self::is_lost).
     pub fn objects(&self) -> Vec<ObjectInfo> {
         self.notice_growth();
-        self.directory().objects().collect()
+        let found: Vec<_> = self.directory().objects().collect();
+        if self.check().is_err() { Vec::new() } else { found }
     }
 
     fn directory(&self) -> Directory<'_, ReadOnly> {
@@ -110,8 +112,11 @@ impl SegmentView {
     /// As [`Segment::open_object`](super::Segment::open_object).
     pub fn open_object(&self, name: &str, kind: ObjectKind, payload: PayloadType) -> Result<ObjectView<'_>> {
         directory::check_name(name)?;
-        let found = self.directory().find(name)?;
-        let info = found.ok_or_else(|| Error::ObjectNotFound { name: name.to_owned() })?;
+        self.check()?;
+        let found = self.directory().find(name);
+        // Zeros in the place of lost pages are not what the directory says.
+        self.check()?;
+        let info = found?.ok_or_else(|| Error::ObjectNotFound { name: name.to_owned() })?;
         info.check(kind, payload)?;
         self.view(info)
     }

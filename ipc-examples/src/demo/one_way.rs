@@ -158,7 +158,7 @@ fn consume(mut consumer: RecordConsumer) -> anyhow::Result<End> {
         hash.update(&record);
         end.records += 1;
         end.bytes += record.len() as u64;
-        record.release();
+        record.release()?;
     }
     end.ended_ns = monotonic_ns();
     end.hash = hash.digest();

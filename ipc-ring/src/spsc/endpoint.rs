@@ -309,6 +309,8 @@ impl Endpoint {
 
     /// Whether the other side can still come to do its part: asks the kernel whether its holder lives.
     pub(super) fn check_other(&self) -> Result<(), RingError> {
+        // One that waits may look at a page that is there still.
+        self.lines.region().segment().look_for_loss();
         self.check_pages()?;
         let side = self.other_side();
         match self.lines.side(side) {

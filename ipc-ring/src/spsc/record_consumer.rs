@@ -200,10 +200,9 @@ impl RecordConsumer {
                 };
             let view = View { consumer: self, found };
             each(&view);
-            view.release();
+            view.release()?;
             popped += 1;
         }
-        self.endpoint.check_pages()?;
         Ok(popped)
     }
 
@@ -239,8 +238,14 @@ pub struct View<'a> {
 
 impl View<'_> {
     /// Done with the record: the next call gives the next one.
-    pub fn release(self) {
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Lost`] if pages of it were lost while it was looked at: it may have read as zeros, and is not taken.
+    pub fn release(self) -> Result<(), RingError> {
+        self.consumer.endpoint.check_pages()?;
         self.consumer.step_over(self.found);
+        Ok(())
     }
 
     /// Copies the record out, as [`RecordConsumer::pop`] would have.

@@ -216,7 +216,9 @@ impl RecordProducer {
             }
             pushed += 1;
         }
-        slice.0.endpoint.check_pages()?;
+        // Published first.
+        drop(slice);
+        self.endpoint.check_pages()?;
         Ok(pushed)
     }
 
