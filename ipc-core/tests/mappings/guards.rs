@@ -117,6 +117,22 @@ fn a_locked_mapping_is_guarded_by_protection() {
 }
 
 #[test]
+fn a_guard_by_protection_leaves_a_read_only_mapping_read_only() {
+    let page = page();
+    let backing = memfd(2 * page);
+    let mut mapping = Mapping::<ReadOnly>::shared_file(&backing.file, 0, 2 * page as u64).unwrap();
+    if let Err(error) = mapping.lock() {
+        eprintln!("skipped: locked pages: {error}");
+        return;
+    }
+    let start = mapping.as_ptr() as usize;
+    let guard = mapping.guard_pages(0, page).unwrap();
+    assert_eq!([reading(start), reading(start + page)], [forbidden(start), FINE]);
+    drop(guard);
+    assert_eq!((reading(start), writing(start)), (FINE, forbidden(start)));
+}
+
+#[test]
 fn marks_split_no_mapping() {
     let page = page();
     let mapping = Mapping::shared_anonymous(3 * page as u64).unwrap();

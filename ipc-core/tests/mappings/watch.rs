@@ -319,6 +319,31 @@ fn a_sigbus_that_somebody_sends_does_what_it_would_have_done() {
 }
 
 #[test]
+fn a_sigbus_that_is_sent_with_an_address_of_ours_loses_nothing() {
+    alone("watch::a_sigbus_that_is_sent_with_an_address_of_ours_loses_nothing", || {
+        with_details();
+        let backing = memfd(page());
+        let mut mapping = Mapping::<ReadWrite>::shared_file(&backing.file, 0, 1).unwrap();
+        mapping.watch().unwrap();
+        mapping.write(0, b"still ours");
+        // What a process may forge to itself: a code that is the sender's, and an address where the kernel would put that of a fault.
+        let mut forged = [0_u64; 16];
+        forged[0] = libc::SIGBUS as u64;
+        forged[1] = u64::from(libc::SI_QUEUE as u32);
+        forged[2] = mapping.as_ptr() as u64;
+        let (process, thread) = (std::process::id(), thread());
+        // SAFETY: a record of the size that the kernel reads; the signal is handled before the call returns.
+        let sent =
+            unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, libc::SIGBUS, forged.as_ptr()) };
+        assert_eq!((sent, CALLS.load(Ordering::Relaxed)), (0, 1));
+        assert_eq!((CODE.load(Ordering::Relaxed), mapping.is_lost()), (libc::SI_QUEUE, false));
+        let mut seen = [0; 10];
+        mapping.read(0, &mut seen);
+        assert_eq!(&seen, b"still ours");
+    });
+}
+
+#[test]
 fn a_forked_child_is_guarded_as_its_parent_and_loses_for_itself() {
     alone("watch::a_forked_child_is_guarded_as_its_parent_and_loses_for_itself", || {
         let (mut watched, _backing) = lost();
