@@ -166,13 +166,17 @@ fn advice_is_what_the_kernel_remembers() {
 }
 
 #[test]
-fn what_is_excluded_from_core_dumps_says_so() {
-    let mapping = Mapping::shared_anonymous(page() as u64).unwrap();
-    let address = mapping.as_ptr() as usize;
-    assert!(!has_flag(address, "dd"));
-    for exclude in [true, false] {
-        mapping.exclude_from_core_dumps(exclude).unwrap();
-        assert_eq!(has_flag(address, "dd"), exclude);
+fn what_is_excluded_from_core_dumps_says_so_and_so_does_the_room_to_grow() {
+    let backing = memfd(page());
+    let options = ipc_core::map::MappingOptions::new().max_len(4 * page() as u64);
+    let roomy = options.shared_file::<ReadWrite>(&backing.file, 0, 1).unwrap();
+    for mapping in [Mapping::shared_anonymous(page() as u64).unwrap(), roomy] {
+        let (first, last) = (mapping.as_ptr() as usize, mapping.as_ptr() as usize + mapping.max_len() - 1);
+        assert!(!has_flag(first, "dd"));
+        for exclude in [true, false] {
+            mapping.exclude_from_core_dumps(exclude).unwrap();
+            assert_eq!([has_flag(first, "dd"), has_flag(last, "dd")], [exclude; 2]);
+        }
     }
 }
 

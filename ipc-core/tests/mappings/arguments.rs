@@ -183,12 +183,17 @@ fn a_synchronous_mapping_is_never_downgraded_silently() {
 }
 
 #[test]
-#[ignore = "a bug: options that anonymous memory cannot have are ignored for it"]
-fn anonymous_memory_refuses_what_it_cannot_be() {
+fn options_that_a_backing_cannot_have_are_refused_and_not_ignored() {
     let page = page() as u64;
     for options in [MappingOptions::new().synchronous(true), MappingOptions::new().max_len(4 * page)] {
         let refused = options.shared_anonymous(page);
         assert!(matches!(refused, Err(Error::Unsupported { .. })), "{options:?}: {refused:?}");
+    }
+    for backing in files(page as usize) {
+        for options in [MappingOptions::new().lazy(true), MappingOptions::new().huge_pages(2 << 20)] {
+            let refused = options.shared_file::<ReadWrite>(&backing.file, 0, page);
+            assert!(matches!(refused, Err(Error::Unsupported { .. })), "{} {options:?}: {refused:?}", backing.kind);
+        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! Mappings at given addresses: inside what we own, or nowhere that is taken.
 
+use std::fs::File;
+
 use ipc_core::Error;
 use ipc_core::map::{MirroredMapping, ReadOnly, ReadWrite, Reservation};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::backing::{Backing, files, memfd};
 use crate::child::{FINE, alone, forbidden, reading, writing};
@@ -85,6 +89,35 @@ fn nothing_is_mapped_outside_of_a_reservation() {
     }
     let start = reservation.as_ptr() as usize;
     assert_eq!([reading(start), reading(start + page)], [forbidden(start), forbidden(start + page)]);
+}
+
+#[test]
+fn what_is_reserved_stays_reserved_when_a_file_is_refused() {
+    alone("fixed::what_is_reserved_stays_reserved_when_a_file_is_refused", || {
+        const HUGE: usize = 2 << 20;
+        let mut reservation = Reservation::new(3 * HUGE as u64).unwrap();
+        let at = HUGE - reservation.as_ptr() as usize % HUGE;
+        let sealed = numbered(1, 1);
+        fcntl(&sealed.file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_FUTURE_WRITE)).unwrap();
+        let refused = reservation.map_shared_file::<ReadWrite>(at, &sealed.file, 0, page());
+        assert!(matches!(refused, Err(Error::WrongAccess { .. })), "{refused:?}");
+        // Some refusals come when what was there is gone already: such as that of huge pages which are not there.
+        if let Ok(huge) = memfd_create("huge", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_HUGETLB) {
+            let huge = File::from(huge);
+            huge.set_len(HUGE as u64).unwrap();
+            let refused = reservation.map_shared_file::<ReadWrite>(at, &huge, 0, HUGE);
+            if refused.is_ok() {
+                reservation.clear(at, HUGE).unwrap();
+            }
+        }
+        let address = reservation.as_ptr() as usize + at;
+        for address in [address, address + HUGE - 1] {
+            assert_eq!(reading(address), forbidden(address));
+        }
+        assert!(matches!(Reservation::at(address, HUGE as u64), Err(Error::AddressTaken { .. })));
+        reservation.map_shared_file::<ReadOnly>(at, &sealed.file, 0, page()).unwrap();
+        assert_eq!(raw::load(address), 1);
+    });
 }
 
 #[test]

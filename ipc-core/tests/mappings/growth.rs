@@ -155,6 +155,16 @@ fn a_mapping_from_the_middle_of_a_file_grows_from_there() {
 }
 
 #[test]
+fn another_file_is_not_taken_for_the_one_that_is_mapped() {
+    for (backing, other) in files(page()).into_iter().zip(files(4 * page())) {
+        let mapping = roomy(&backing, 1, 4);
+        let refused = mapping.grow(&other.file);
+        assert!(matches!(refused, Err(Error::InvalidRange { .. })), "{}: {refused:?}", backing.kind);
+        assert_eq!(mapping.len(), page(), "{}", backing.kind);
+    }
+}
+
+#[test]
 fn anonymous_memory_does_not_grow() {
     let mapping = Mapping::shared_anonymous(1).unwrap();
     let refused = mapping.grow(&memfd(page()).file);

@@ -19,6 +19,7 @@ mod fork_exec;
 mod full;
 mod growth;
 mod guards;
+mod handlers;
 mod huge;
 mod kinds;
 mod limits;
