@@ -68,6 +68,11 @@ pub(crate) fn files(len: usize) -> [Backing; 3] {
     [disk(len), tmpfs(len), memfd(len)]
 }
 
+/// One of each, without their names: for children that may be killed.
+pub(crate) fn nameless_files(len: usize) -> [Backing; 3] {
+    files(len).map(Backing::nameless)
+}
+
 /// A disk's file, unless temporary files are in memory here.
 pub(crate) fn real_disk(len: usize) -> Option<Backing> {
     let made = disk(len);

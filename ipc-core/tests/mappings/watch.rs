@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use ipc_core::map::{Mapping, MappingOptions, ReadOnly, ReadWrite, survive_lost_pages};
 use nix::libc;
 
-use crate::backing::{Backing, files, memfd};
+use crate::backing::{Backing, memfd, nameless_files};
 use crate::child::{End, FINE, alone, end_of, forbidden};
 use crate::raw::page;
 
@@ -27,7 +27,7 @@ pub(crate) fn lost() -> (Mapping<ReadOnly>, Backing) {
 #[test]
 fn a_page_lost_under_a_watched_mapping_reads_zeros_and_says_so() {
     alone("watch::a_page_lost_under_a_watched_mapping_reads_zeros_and_says_so", || {
-        for backing in files(3 * page()) {
+        for backing in nameless_files(3 * page()) {
             let kind = backing.kind;
             let mut mapping = Mapping::<ReadWrite>::shared_file(&backing.file, 0, 3 * page() as u64).unwrap();
             mapping.watch().unwrap();
@@ -51,7 +51,7 @@ fn a_page_lost_under_a_watched_mapping_reads_zeros_and_says_so() {
 #[test]
 fn a_read_only_mapping_is_watched_too_and_stays_read_only() {
     alone("watch::a_read_only_mapping_is_watched_too_and_stays_read_only", || {
-        for backing in files(page()) {
+        for backing in nameless_files(page()) {
             let mut mapping = Mapping::<ReadOnly>::shared_file(&backing.file, 0, 1).unwrap();
             mapping.watch().unwrap();
             backing.file.set_len(0).unwrap();
@@ -65,7 +65,7 @@ fn a_read_only_mapping_is_watched_too_and_stays_read_only() {
 #[test]
 fn a_downgraded_mapping_stays_watched_and_what_stands_in_is_read_only() {
     alone("watch::a_downgraded_mapping_stays_watched_and_what_stands_in_is_read_only", || {
-        for backing in files(page()) {
+        for backing in nameless_files(page()) {
             let mut mapping = Mapping::<ReadWrite>::shared_file(&backing.file, 0, 1).unwrap();
             mapping.watch().unwrap();
             let mapping = mapping.into_read_only().unwrap();
@@ -80,7 +80,7 @@ fn a_downgraded_mapping_stays_watched_and_what_stands_in_is_read_only() {
 #[test]
 fn what_was_lost_stays_lost_when_the_file_grows_again() {
     alone("watch::what_was_lost_stays_lost_when_the_file_grows_again", || {
-        for backing in files(2 * page()) {
+        for backing in nameless_files(2 * page()) {
             let mut mapping = Mapping::<ReadWrite>::shared_file(&backing.file, 0, 2 * page() as u64).unwrap();
             let peer = Mapping::<ReadWrite>::shared_file(&backing.file, 0, 2 * page() as u64).unwrap();
             mapping.watch().unwrap();
