@@ -172,6 +172,42 @@ pub unsafe fn write<T: NoUninit>(target: *mut u8, value: &T) {
     }
 }
 
+/// Writes a short run of values to shared memory, such as those of one cache line, one after the other.
+///
+/// Small values go word by word like a single one, for the same reason: a producer that has just filled its slice would wait here until its last
+/// stores have left the core, which takes as long as the lines that they go to take to arrive. Slices of words were five times as fast for it.
+///
+/// # Safety
+///
+/// `target` must be writable for the size of the slice; it need not be aligned.
+#[inline(always)]
+pub unsafe fn write_slice<T: NoUninit>(target: *mut u8, values: &[T]) {
+    let (mut source, mut target, mut left) = (values.as_ptr().cast::<u8>(), target, size_of_val(values));
+    if size_of::<T>() <= IN_REGISTERS {
+        words!(source.read, target.write_volatile, left);
+    } else {
+        // SAFETY: the slice is valid for its size and has no uninitialised bytes; the caller vouches for the target; a reference to
+        // private memory cannot overlap it.
+        unsafe { copy(source, target, left) }
+    }
+}
+
+/// Reads a short run of values from shared memory.
+///
+/// # Safety
+///
+/// `source` must be readable for the size of the slice; it need not be aligned.
+#[inline(always)]
+pub unsafe fn read_slice<T: NoUninit + AnyBitPattern>(source: *const u8, values: &mut [T]) {
+    let (mut source, mut target, mut left) = (source, values.as_mut_ptr().cast::<u8>(), size_of_val(values));
+    if size_of::<T>() <= IN_REGISTERS {
+        words!(source.read_volatile, target.write, left);
+    } else {
+        // SAFETY: as for `write_slice`, the other way round; every bit pattern is a `T`.
+        unsafe { copy(source, target, left) }
+    }
+}
+
 /// Reads a value from shared memory.
 ///
 /// # Safety

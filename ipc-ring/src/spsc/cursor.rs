@@ -186,10 +186,17 @@ impl<T: Payload> Cursor<T> {
         let begun = self.cell;
         while !values.is_empty() {
             let run = self.run(values.len());
-            // SAFETY: as for `write`, for `run` items that lie one after the other in the cell; private memory does not overlap.
-            unsafe { copy::copy(values.as_ptr().cast(), self.item(), run * Layout::<T>::ITEM) };
+            let (here, rest) = values.split_at(run);
+            // Most of a long slice are whole cells, whose length the compiler knows.
+            if run == Layout::<T>::PER_CELL {
+                // SAFETY: as for `write`, for all items of the cell, which lie one after the other in it.
+                unsafe { copy::write_slice(self.item(), &here[..Layout::<T>::PER_CELL]) };
+            } else {
+                // SAFETY: as for `write`, for `run` items that lie one after the other in the cell.
+                unsafe { copy::write_slice(self.item(), here) };
+            }
             self.step_run(run);
-            values = &values[run..];
+            values = rest;
         }
         // SAFETY: as for `control`; `begun` was the current cell.
         let control = unsafe { begun.cast::<AtomicU64>().as_ref() };
@@ -202,10 +209,16 @@ impl<T: Payload> Cursor<T> {
     pub(super) fn read_slice(&mut self, mut values: &mut [T]) {
         while !values.is_empty() {
             let run = self.run(values.len());
-            // SAFETY: as for `read`, for `run` items that lie one after the other in the cell; private memory does not overlap.
-            unsafe { copy::copy(self.item(), values.as_mut_ptr().cast(), run * Layout::<T>::ITEM) };
+            let (here, rest) = values.split_at_mut(run);
+            if run == Layout::<T>::PER_CELL {
+                // SAFETY: as for `read`, for all items of the cell, which lie one after the other in it.
+                unsafe { copy::read_slice(self.item(), &mut here[..Layout::<T>::PER_CELL]) };
+            } else {
+                // SAFETY: as for `read`, for `run` items that lie one after the other in the cell.
+                unsafe { copy::read_slice(self.item(), here) };
+            }
             self.step_run(run);
-            values = &mut values[run..];
+            values = rest;
         }
     }
 
