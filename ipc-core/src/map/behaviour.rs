@@ -184,7 +184,7 @@ impl Mapping<ReadWrite> {
             return Err(Error::InvalidRange { offset: offset as u64, len: 0, reason });
         }
         let to = offset.checked_add(len).and_then(|end| end.checked_next_multiple_of(page)).unwrap_or(usize::MAX);
-        pages_inside(from, to - from, self.len())?;
+        pages_inside(from, to - from, self.len(), page)?;
         loop {
             match self.madvise(from, to - from, libc::MADV_POPULATE_WRITE) {
                 Ok(()) | Err(Errno::EINVAL) => return Ok(()),
@@ -209,7 +209,7 @@ impl Mapping<ReadWrite> {
     /// No process may have a reference into the range, and whoever else uses the range must expect zeros there: a size seal does not keep anybody
     /// from this, and a protocol that stores anything in the range is broken by it.
     pub unsafe fn punch_hole(&self, offset: usize, len: usize) -> Result<()> {
-        pages_inside(offset, len, self.len())?;
+        pages_inside(offset, len, self.len(), self.page_size())?;
         self.madvise(offset, len, libc::MADV_REMOVE).map_err(|errno| match errno {
             Errno::EOPNOTSUPP | Errno::EINVAL => {
                 Error::Unsupported { what: "giving back pages", backing: "this backing, or a locked mapping".into() }

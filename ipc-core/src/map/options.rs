@@ -106,9 +106,15 @@ impl MappingOptions {
             MapFlags::MAP_SHARED
         };
         let file = file.as_fd();
-        let (base, margin) = self.place::<P>(reserved, range.page, Some(file), |address, fixed| {
+        let placed = self.place::<P>(reserved, range.page, Some(file), |address, fixed| {
             // SAFETY: at an address of the kernel's choice, or over a reservation that is ours alone: no memory in use is touched.
             unsafe { mmap(address, reserved, P::FLAGS, sharing | fixed, file, range.offset) }.map(NonNull::cast)
+        });
+        let (base, margin) = placed.map_err(|error| match error {
+            Error::NoSpace { needed, .. } if range.page > os::page_size() => {
+                os::no_huge_pages(range.page as u64, needed)
+            }
+            error => error,
         })?;
         Ok(Mapping::own(base, range.len.get(), reserved.get(), margin, range.page, Some(range.part())))
     }

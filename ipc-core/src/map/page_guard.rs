@@ -44,7 +44,7 @@ impl<P: Protection> Mapping<P> {
     /// [`Error::InvalidRange`] if offset and length are not whole pages inside the mapping; [`Error::LimitReached`] where the mapping has to be split and the
     /// process has too many; [`Error::System`].
     pub fn guard_pages(&mut self, offset: usize, len: usize) -> Result<GuardedPages<'_, P>> {
-        pages_inside(offset, len, self.len())?;
+        pages_inside(offset, len, self.len(), self.page_size())?;
         let start = self.as_ptr().wrapping_add(offset);
         // SAFETY: whole pages of this mapping, borrowed exclusively; their contents stay.
         let marked = Errno::result(unsafe { libc::madvise(start.cast(), len, MADV_GUARD_INSTALL) });

@@ -104,10 +104,9 @@ pub(super) fn rounded(offset: u64, len: u64, page: u64) -> Result<NonZeroUsize> 
         .ok_or_else(|| invalid("the length is more than can be addressed"))
 }
 
-/// A range of whole pages inside a mapping of `mapped` bytes.
-pub(super) fn pages_inside(offset: usize, len: usize, mapped: usize) -> Result<()> {
+/// A range of whole pages of `page` bytes inside a mapping of `mapped` bytes.
+pub(super) fn pages_inside(offset: usize, len: usize, mapped: usize, page: usize) -> Result<()> {
     let invalid = |reason: String| Error::InvalidRange { offset: offset as u64, len: len as u64, reason };
-    let page = os::page_size();
     if len == 0 {
         return Err(invalid("the length is zero".into()));
     }

@@ -115,9 +115,9 @@ impl Reservation {
         offset: u64,
         len: usize,
     ) -> Result<()> {
-        pages_inside(at, len, self.len.get())?;
+        pages_inside(at, len, self.len.get(), os::page_size())?;
         let range = FileRange::check(&file, offset, len as u64)?;
-        pages_inside(at, range.len.get(), self.len.get())?;
+        pages_inside(at, range.len.get(), self.len.get(), os::page_size())?;
         let file = file.as_fd();
         let address = self.base.map_addr(|address| address.saturating_add(at)).addr();
         // SAFETY: inside a reservation that is ours alone, borrowed exclusively here, and lent as raw pointers only.
@@ -167,7 +167,7 @@ impl Reservation {
     ///
     /// [`Error::InvalidRange`] if the range is not inside the reservation.
     pub fn clear(&mut self, at: usize, len: usize) -> Result<()> {
-        pages_inside(at, len, self.len.get())?;
+        pages_inside(at, len, self.len.get(), os::page_size())?;
         let range = rounded(at as u64, len as u64, 1)?;
         let address = self.base.map_addr(|address| address.saturating_add(at)).addr();
         // SAFETY: as in `map_shared_file`.
