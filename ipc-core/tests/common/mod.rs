@@ -1,6 +1,8 @@
 //! What the tests share: directories that leave nothing behind, and children that are this test binary again.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod objects;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
