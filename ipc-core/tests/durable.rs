@@ -136,9 +136,16 @@ fn ranges_are_those_of_the_segment() {
     for (offset, len) in [(0, 1), (1, 1), (4095, 2), (size - 1, 1), (0, size), (17, size - 17), (size, 0), (5, 0)] {
         durable.flush_range(offset, len).unwrap_or_else(|error| panic!("{len} at {offset}: {error}"));
     }
-    for (offset, len) in
-        [(0, size + 1), (size, 1), (size - 1, 2), (size + 1, 0), (u64::MAX, 0), (u64::MAX, 1), (1, u64::MAX), (8, u64::MAX - 7)]
-    {
+    for (offset, len) in [
+        (0, size + 1),
+        (size, 1),
+        (size - 1, 2),
+        (size + 1, 0),
+        (u64::MAX, 0),
+        (u64::MAX, 1),
+        (1, u64::MAX),
+        (8, u64::MAX - 7),
+    ] {
         let error = durable.flush_range(offset, len).unwrap_err();
         let Error::InvalidRange { offset: o, len: l, reason } = &error else { panic!("{error}") };
         assert_eq!((*o, *l), (offset, len));

@@ -263,13 +263,8 @@ fn the_call_that_meets_the_loss_says_so_itself() {
         assert!(segment.is_lost());
         outcome
     };
-    let outcomes = [
-        lost(&|segment| find(segment, "object").err()),
-        lost(&|segment| make(segment, "new", 64).err()),
-    ];
-    for outcome in outcomes {
-        assert!(matches!(outcome, Some(Error::Lost { .. })), "{outcome:?}");
-    }
+    let outcomes = [lost(&|segment| find(segment, "object").err()), lost(&|segment| make(segment, "new", 64).err())];
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Some(Error::Lost { .. }))), "{outcomes:?}");
 }
 
 #[test]
@@ -297,4 +292,20 @@ fn a_view_whose_directory_is_lost_says_so() {
     let found = view.open_object("object", KIND, PayloadType::of::<u64>()).map(|_| ());
     assert!(matches!(found, Err(Error::Lost { .. })), "{found:?}");
     assert_eq!(first_word(&object), 0);
+}
+
+#[test]
+#[ignore = "flush looks at the flag before it touches the header, not after: it says that all is durable in a file of no bytes"]
+fn a_flush_that_meets_the_loss_says_so() {
+    let directory = on_disk();
+    let segment = surviving(directory.path(), "segment").create().unwrap();
+    let Ok(durable) = segment.durable() else {
+        eprintln!("skipped: flushing, as temporary files are in memory here");
+        return;
+    };
+    make(&segment, "object", 64).unwrap();
+    truncate(&segment, 0);
+    let flushed = durable.flush();
+    assert!(segment.is_lost());
+    assert!(matches!(flushed, Err(Error::Lost { .. })), "{flushed:?}");
 }

@@ -92,13 +92,12 @@ fn reading_outside_an_object_is_a_panic_and_not_a_read() {
     let segment = Segment::memfd("bounds").size(ROOM).create().unwrap();
     make(&segment, "object", 16).unwrap();
     make(&segment, "empty", 0).unwrap();
-    let view =
-        Segment::from_fd(segment.segment_fd().unwrap().try_clone_to_owned().unwrap()).open_read_only().unwrap();
+    let view = Segment::from_fd(segment.segment_fd().unwrap().try_clone_to_owned().unwrap()).open_read_only().unwrap();
     let object = view.open_object("object", KIND, PayloadType::of::<u64>()).unwrap();
     assert!(view.open_object("empty", KIND, PayloadType::of::<u64>()).unwrap().is_empty());
     let panics = |read: &dyn Fn()| {
         let quiet = std::panic::AssertUnwindSafe(read);
-        std::panic::catch_unwind(|| quiet()).is_err()
+        std::panic::catch_unwind(quiet).is_err()
     };
     for offset in [9, 16, 17, 4, usize::MAX, usize::MAX - 7] {
         assert!(panics(&|| assert_eq!(object.load_u64(offset), 0)), "{offset}");
@@ -191,7 +190,7 @@ fn permission_to_read_is_enough() {
     } else {
         let error = small(directory.path(), "segment").open().unwrap_err();
         assert!(matches!(&error, Error::System { call: "open", .. }), "{error}");
-        fs::set_permissions(segment.path(), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(segment.path(), Permissions::from_mode(0o000)).unwrap();
         let error = small(directory.path(), "segment").open_read_only().unwrap_err();
         assert!(matches!(&error, Error::System { call: "open", .. }), "{error}");
     }
@@ -220,7 +219,8 @@ fn another_user_may_look_where_the_mode_permits_it() {
         std::mem::forget(segment);
     }
     let before = fs::read(ours.path().join("public")).unwrap();
-    let mut command = command(&program, &[], "another_user_may_look_where_the_mode_permits_it", "stranger", ours.path());
+    let mut command =
+        command(&program, &[], "another_user_may_look_where_the_mode_permits_it", "stranger", ours.path());
     Killed(command.uid(1000).gid(1000).current_dir("/").spawn().unwrap()).succeeds();
     assert!(fs::read(ours.path().join("public")).unwrap() == before, "something was written");
 }
@@ -274,10 +274,9 @@ fn what_cannot_be_opened_cannot_be_looked_at_and_says_the_same() {
     fs::remove_file(&path).unwrap();
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
     refused("a fifo");
-    for (outcome, word) in [
-        (Segment::memfd("x").open_read_only(), "from_fd"),
-        (Segment::anonymous().open_read_only(), "inherit"),
-    ] {
+    for (outcome, word) in
+        [(Segment::memfd("x").open_read_only(), "from_fd"), (Segment::anonymous().open_read_only(), "inherit")]
+    {
         let error = outcome.unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains(word), "{error}");
     }
