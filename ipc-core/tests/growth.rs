@@ -24,7 +24,7 @@ const MAX: u64 = 16 << 20;
 
 /// As [`small`], with room to grow.
 fn growing(directory: &Path, name: &str) -> SegmentOptions {
-    small(directory, name).max_size(MAX)
+    small(directory, name).max_size(MAX).objects(64)
 }
 
 /// Where an object is in this process.
@@ -252,29 +252,41 @@ fn several_grow_at_once_and_each_has_what_it_asked_for() {
         raise(&segment, "turns", 1);
         // And threads of one attachment, beside them.
         std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| grow_in_turns(&segment));
+            let segment = &segment;
+            for who in 1..=2 {
+                scope.spawn(move || grow_in_turns(segment, who));
             }
         });
         children.into_iter().for_each(Killed::succeeds);
         let size = segment.size();
         assert_eq!(fs::metadata(segment.path()).unwrap().len(), size);
-        assert_eq!(size, segment.max_size() - MAX + (400 * page()).next_multiple_of(page()));
+        assert_eq!(size, segment.max_size() - MAX + 400 * page());
+        let objects = segment.objects();
+        assert_eq!(objects.len(), 1 + 4 * 8);
+        for object in objects.iter().filter_map(|object| object.name.strip_prefix("object ")) {
+            let (who, turn) = object.split_once(' ').unwrap();
+            let seed = who.parse::<u64>().unwrap() + turn.parse::<u64>().unwrap();
+            assert!(is_filled(&find(&segment, &format!("object {object}")).unwrap().region, seed), "{object}");
+        }
     }
 }
 
-fn grow_in_turns(segment: &Segment) {
+/// Grows page by page, and makes an object now and then.
+fn grow_in_turns(segment: &Segment, who: u64) {
     let tables = segment.max_size() - MAX;
     for turn in 16..=400_u64 {
         let size = segment.grow(turn * page()).unwrap();
         assert!(size >= tables + turn * page() && segment.size() >= size);
+        if turn % 48 == 0 {
+            fill(&make(segment, &format!("object {who} {turn}"), 3 * page()).unwrap().region, who + turn);
+        }
     }
 }
 
 fn grow_together(directory: &Path) {
     let segment = growing(directory, "segment").open().unwrap();
     await_flag(&segment, "turns", 1);
-    grow_in_turns(&segment);
+    grow_in_turns(&segment, std::process::id().into());
 }
 
 #[test]
@@ -325,7 +337,7 @@ fn reach_the_limit(directory: &Path) {
     let named = growing(directory, "named").create().unwrap();
     let limit = named.size() + 4 * page();
     setrlimit(Resource::RLIMIT_FSIZE, limit, limit).unwrap();
-    let memfd = || Segment::memfd("memfd").peers(8).objects(8).size(1 << 16).max_size(MAX);
+    let memfd = || Segment::memfd("memfd").peers(8).objects(64).size(1 << 16).max_size(MAX);
     for segment in [named, memfd().create().unwrap(), memfd().lazy(true).create().unwrap()] {
         let size = segment.size();
         let error = segment.grow((1 << 16) + 4 * page() + 1).unwrap_err();

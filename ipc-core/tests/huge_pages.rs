@@ -27,12 +27,12 @@ fn free_pages(size: u64) -> u64 {
     number_in(&format!("/sys/kernel/mm/hugepages/hugepages-{}kB/free_hugepages", size / 1024)).unwrap_or(0)
 }
 
-/// The machine's huge pages are everybody's: one of these tests at a time, in whatever process.
-fn alone() -> File {
-    // Of whichever user comes first, so not to be written, nor left to be guessed: a file that is there anyway.
-    let file = File::open(std::env::current_exe().unwrap()).unwrap();
-    file.lock().unwrap();
-    file
+/// The machine's huge pages are everybody's: one of these tests at a time, in whatever process. The lock is on the setting itself, which all
+/// users may read; without it there is nothing to lock for.
+fn alone() -> Option<File> {
+    let setting = File::open(SETTING).ok()?;
+    setting.lock().unwrap();
+    Some(setting)
 }
 
 /// Huge pages for the time of a test, and as many as before afterwards.

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use common::objects::{fill, find, is_filled, look, make, mix, small, start_on_file_system};
-use common::{done, in_memory, on_disk, role};
+use common::{done, in_memory, names_in, on_disk, role};
 use ipc_core::{Error, Segment};
 
 fn duplicate(segment: &Segment) -> OwnedFd {
@@ -64,6 +64,16 @@ fn a_lazy_segment_meets_a_full_file_system_where_an_object_is_made() {
 }
 
 fn make_objects_on_a_full_file_system(directory: &Path) {
+    // All pages at once are more than there are: an error again, and nothing is left of it.
+    let large = || small(directory, "segment").size(8 << 20).lazy(true);
+    for options in [large().prefault(true), large().lock(true)] {
+        let error = options.create().unwrap_err();
+        assert!(
+            matches!(error, Error::NoSpace { .. } | Error::LimitReached { limit: "RLIMIT_MEMLOCK", .. }),
+            "{error}"
+        );
+        assert!(names_in(directory).is_empty());
+    }
     let segment = small(directory, "segment").size(8 << 20).max_size(16 << 20).lazy(true).create().unwrap();
     let small_one = make(&segment, "small", 100_000).unwrap();
     for name in ["big", "big", "another"] {
