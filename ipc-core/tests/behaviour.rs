@@ -139,7 +139,6 @@ fn locked_pages_are_locked_as_far_as_the_limit_permits() {
 }
 
 #[test]
-#[ignore = "who notices growth by another one does not lock what is new; lock promises to keep the pages in memory"]
 fn what_is_locked_stays_so_where_another_one_makes_it_grow() {
     let directory = in_memory();
     let at = || small(directory.path(), "segment").max_size(MAX).lock(true);
@@ -174,7 +173,6 @@ fn what_is_excluded_is_left_out_of_core_dumps() {
 }
 
 #[test]
-#[ignore = "only what the segment had when it was attached is excluded: what it grows by is in the core dump"]
 fn what_is_excluded_stays_so_where_it_grows() {
     let directory = in_memory();
     let at = || small(directory.path(), "segment").max_size(MAX).exclude_from_core_dumps(true);
@@ -229,7 +227,6 @@ fn pages_come_from_the_node_that_was_asked_for() {
 }
 
 #[test]
-#[ignore = "only what the segment had when it was attached is bound: what it grows by comes from anywhere"]
 fn pages_that_it_grows_by_come_from_the_node_too() {
     let directory = in_memory();
     let Ok(segment) = small(directory.path(), "segment").max_size(MAX).numa_node(0).create() else {

@@ -185,7 +185,6 @@ fn what_another_one_made_it_grow_by_is_flushed_too() {
 }
 
 #[test]
-#[ignore = "flush and flush_range do not notice growth: pages that others made the segment grow by are not flushed, though flush promises all, by whichever process"]
 fn a_flush_notices_growth_by_itself() {
     let directory = on_disk();
     let options = || small(directory.path(), "segment").max_size(1 << 20);

@@ -112,7 +112,6 @@ fn what_cannot_grow_says_so() {
 
 /// In the order of the promises: the segment is refused for what it is, not for the number.
 #[test]
-#[ignore = "an anonymous segment refuses to grow with InvalidOption, where Segment::grow promises Unsupported"]
 fn an_anonymous_segment_refuses_to_grow_as_unsupported() {
     let segment = Segment::anonymous().size(1 << 16).create().unwrap();
     let error = segment.grow((1 << 16) + 1).unwrap_err();

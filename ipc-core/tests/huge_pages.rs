@@ -96,7 +96,6 @@ fn without_huge_pages_requiring_them_is_an_error_with_numbers() {
 }
 
 #[test]
-#[ignore = "lazy anonymous memory of huge pages that are not there is NoSpace, with all the free memory of the machine, and Prefer does not fall back"]
 fn lazy_anonymous_memory_without_huge_pages_is_like_any_other() {
     let _alone = alone();
     if huge_page().is_none_or(|size| free_pages(size) > 0) {

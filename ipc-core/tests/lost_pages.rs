@@ -252,7 +252,6 @@ fn lose_pages_to_a_full_file_system(directory: &Path) {
 }
 
 #[test]
-#[ignore = "the call in which the loss happens does not look at the flag afterwards: open_object says ObjectNotFound, create_object gives an object that is nowhere"]
 fn the_call_that_meets_the_loss_says_so_itself() {
     let lost = |call: &dyn Fn(&Segment) -> Option<Error>| {
         let directory = on_disk();
@@ -268,7 +267,6 @@ fn the_call_that_meets_the_loss_says_so_itself() {
 }
 
 #[test]
-#[ignore = "inherit does not look whether the segment is lost, and attaches to nothing"]
 fn what_is_lost_cannot_be_inherited() {
     let directory = on_disk();
     let segment = surviving(directory.path(), "segment").create().unwrap();
@@ -280,7 +278,6 @@ fn what_is_lost_cannot_be_inherited() {
 }
 
 #[test]
-#[ignore = "SegmentView::open_object looks for the name before it looks whether pages were lost: ObjectNotFound"]
 fn a_view_whose_directory_is_lost_says_so() {
     let directory = on_disk();
     let segment = surviving(directory.path(), "segment").create().unwrap();
@@ -295,7 +292,6 @@ fn a_view_whose_directory_is_lost_says_so() {
 }
 
 #[test]
-#[ignore = "flush looks at the flag before it touches the header, not after: it says that all is durable in a file of no bytes"]
 fn a_flush_that_meets_the_loss_says_so() {
     let directory = on_disk();
     let segment = surviving(directory.path(), "segment").create().unwrap();
