@@ -109,7 +109,6 @@ fn lazy_anonymous_memory_without_huge_pages_is_like_any_other() {
 }
 
 #[test]
-#[ignore = "a lazy memfd that the kernel will not map for want of huge pages is NoSpace, with all the free memory of the machine, and Prefer does not fall back"]
 fn a_lazy_segment_larger_than_there_are_huge_pages_is_an_error_or_falls_back() {
     let _alone = alone();
     let Some(_raised) = Raised::to(8) else { return };
