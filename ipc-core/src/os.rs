@@ -288,9 +288,13 @@ pub(crate) fn huge_page_size() -> Option<u64> {
 
 /// The error for huge pages of `size` bytes that are not there.
 pub(crate) fn no_huge_pages(size: u64, needed: u64) -> crate::Error {
+    crate::Error::NoHugePages { size, needed, free: free_huge_pages(size) }
+}
+
+/// Huge pages of `size` bytes that nobody has; 0 if there is no such size.
+pub(crate) fn free_huge_pages(size: u64) -> u64 {
     let path = format!("/sys/kernel/mm/hugepages/hugepages-{}kB/free_hugepages", size / 1024);
-    let free = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    crate::Error::NoHugePages { size, needed, free }
+    std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// A figure of /proc/meminfo, in bytes.

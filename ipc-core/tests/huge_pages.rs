@@ -127,7 +127,6 @@ fn a_lazy_segment_larger_than_there_are_huge_pages_is_an_error_or_falls_back() {
 }
 
 #[test]
-#[ignore = "the pages that the attempt itself has taken are not counted as free: free is 0, where the refused memfd holds all of them"]
 fn the_error_says_how_many_pages_were_free() {
     let _alone = alone();
     let Some(_raised) = Raised::to(8) else { return };

@@ -100,9 +100,11 @@ impl SegmentOptions {
 
     fn create_memfd(&self, name: &str, geometry: Geometry, huge: Option<u64>) -> Result<Segment> {
         let file: File = publish::memfd(name, huge.is_some())?.into();
+        // Asked before: what the attempt takes is not given back until the file is closed.
+        let free = huge.map_or(0, os::free_huge_pages);
         let allocated = space::allocate(&file, &geometry, huge, Path::new("memory for a memfd"));
         allocated.map_err(|error| match (error, huge) {
-            (Error::NoSpace { needed, .. }, Some(size)) => os::no_huge_pages(size, needed),
+            (Error::NoSpace { needed, .. }, Some(size)) => Error::NoHugePages { size, needed, free },
             (error, _) => error,
         })?;
         let map = self.map(&file, geometry.size, geometry.max_size)?;

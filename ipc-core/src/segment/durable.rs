@@ -29,7 +29,7 @@ pub struct DurableSegment {
 }
 
 impl Segment {
-    /// The segment as one that can be flushed. Makes its file and its name durable as they are now: costs an `fsync` of both.
+    /// The segment as one that can be flushed. Makes its file durable as it is now, and its name if it was made or found by one: costs an `fsync` of both.
     ///
     /// # Errors
     ///

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::getsockopt;
-use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::sockopt::{PeerCredentials, SockType as SockTypeOption};
+use nix::sys::socket::{SockType, getsockopt};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -24,9 +24,10 @@ use crate::os;
 /// What precedes the segment's identity in the message that carries its descriptor.
 const MAGIC: [u8; 8] = *b"SHMPASS\x01";
 const MESSAGE: usize = MAGIC.len() + 16;
+const LENGTH: &str = "a message of 24 bytes";
 
 impl Segment {
-    /// Sends the segment over a connected Unix socket, of any type, to a process that calls [`Segment::receive`] at its other end.
+    /// Sends the segment over a connected Unix socket (a stream, a sequence of packets, or any socket pair) to a process that calls [`Segment::receive`] at its other end.
     ///
     /// What is sent is a description of its own, so that the receiver's locks and ours are kept apart, whatever it does with it. Costs an `open` and a
     /// `sendmsg`; waits while the socket's buffer is full, unless it is non-blocking.
@@ -67,10 +68,18 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`Error::NotReceived`] if something else comes, or the other end is gone; descriptors that came with it are closed. [`Error::System`].
+    /// [`Error::NotReceived`] if something else comes, or the other end is gone; descriptors that came with it are closed. [`Error::Unsupported`] for a datagram
+    /// socket that was connected by its address, of whose other end the kernel knows nobody; [`Error::System`].
     pub fn receive(socket: impl AsFd) -> Result<SegmentOptions> {
         let sender = getsockopt(&socket, PeerCredentials)
             .map_err(|errno| Error::system("getsockopt(SO_PEERCRED)", None, errno))?;
+        if sender.uid() == u32::MAX {
+            let backing =
+                "a datagram socket without a peer: use a stream, a sequence of packets, or a socket pair".into();
+            return Err(Error::Unsupported { what: "knowing who sends", backing });
+        }
+        let kind =
+            getsockopt(&socket, SockTypeOption).map_err(|errno| Error::system("getsockopt(SO_TYPE)", None, errno))?;
         let mut message = [0; MESSAGE];
         let mut received = 0;
         let mut fds: Vec<OwnedFd> = Vec::new();
@@ -89,7 +98,11 @@ impl Segment {
                         }
                     }
                     received += part.bytes;
-                    if part.bytes == 0 {
+                    if part.flags.contains(ReturnFlags::TRUNC) {
+                        return Err(Error::NotReceived { expected: LENGTH, found: "a longer packet".into() });
+                    }
+                    // The end; or a packet, which is a message whatever its length.
+                    if part.bytes == 0 || kind != SockType::Stream {
                         break;
                     }
                 }
@@ -106,7 +119,7 @@ impl Segment {
         }
         let unexpected = |expected, found: String| Err(Error::NotReceived { expected, found });
         if received < MESSAGE {
-            return unexpected("a message of 24 bytes", format!("{received} bytes before the end"));
+            return unexpected(LENGTH, format!("{received} bytes before the end"));
         }
         let Some(id) = message.strip_prefix(&MAGIC).and_then(|id| <[u8; 16]>::try_from(id).ok()) else {
             return unexpected("a segment", "something else".into());
