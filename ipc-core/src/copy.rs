@@ -1,51 +1,89 @@
 //! Copies between private memory and shared memory that another process may write at the same time.
 //!
-//! No reference to shared memory is ever formed here: bytes are moved by volatile loads and stores of up to 32 bytes,
-//! so the compiler may neither invent, repeat nor drop one. A peer that breaks the protocol can make the copy hold wrong bytes;
-//! nothing else can come of it. A volatile 256-bit copy of 4 KiB was as fast as memcpy where it was measured, an 8-byte
-//! one eight times slower, so large copies use AVX where the processor has it.
+//! No reference to shared memory is ever formed here: bytes are moved by loads and stores of up to 32 bytes that the compiler may neither
+//! invent, repeat nor drop. A peer that breaks the protocol can make the copy hold wrong bytes; nothing else can come of it.
+//!
+//! On x86-64 chunks at any alignment are moved by instructions written out: the compiler takes a volatile access to a packed chunk over the stack,
+//! which doubles the stores, and a producer's stores to contended lines are what its throughput hangs on (slices of words between two cores were four times
+//! as fast without). A 256-bit copy of 4 KiB is as fast as memcpy, an 8-byte one eight times slower, so large copies use AVX where the processor has it.
 #![expect(unsafe_code, reason = "volatile access through raw pointers")]
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::asm;
 use std::mem::MaybeUninit;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
-/// A chunk that is read and written in one volatile access at any alignment.
-macro_rules! chunk {
-    ($name:ident, $inner:ty) => {
-        #[derive(Clone, Copy)]
-        #[repr(C, packed)]
-        struct $name($inner);
-    };
-}
-#[cfg(target_arch = "x86_64")]
-chunk!(Chunk32, std::arch::x86_64::__m256i);
-#[cfg(target_arch = "x86_64")]
-chunk!(Chunk16, std::arch::x86_64::__m128i);
-#[cfg(not(target_arch = "x86_64"))]
-chunk!(Chunk16, [u64; 2]);
-chunk!(Chunk8, u64);
-chunk!(Chunk4, u32);
-chunk!(Chunk2, u16);
-
 /// From this many bytes on, the wider loop is worth the question whether the processor has it.
+#[cfg(target_arch = "x86_64")]
 const WIDE: usize = 128;
+
+/// Moves one chunk of `N` bytes (1, 2, 4, 8 or 16) at any alignment: loaded once, stored once.
+///
+/// # Safety
+///
+/// `source` must be readable and `target` writable for `N` bytes.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn move_chunk<const N: usize>(source: *const u8, target: *mut u8) {
+    // SAFETY: the caller vouches for both ends; the instructions touch nothing else, and each register is an output of its statement.
+    unsafe {
+        match N {
+            16 => {
+                asm!("movups {0}, [{1}]", "movups [{2}], {0}", out(xmm_reg) _, in(reg) source, in(reg) target, options(nostack, preserves_flags))
+            }
+            8 => {
+                asm!("mov {0}, [{1}]", "mov [{2}], {0}", out(reg) _, in(reg) source, in(reg) target, options(nostack, preserves_flags))
+            }
+            4 => {
+                asm!("mov {0:e}, [{1}]", "mov [{2}], {0:e}", out(reg) _, in(reg) source, in(reg) target, options(nostack, preserves_flags))
+            }
+            2 => {
+                asm!("mov {0:x}, [{1}]", "mov [{2}], {0:x}", out(reg) _, in(reg) source, in(reg) target, options(nostack, preserves_flags))
+            }
+            _ => target.write_volatile(source.read_volatile()),
+        }
+    }
+}
+
+/// As above, where the compiler has to do it.
+///
+/// # Safety
+///
+/// As above.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+unsafe fn move_chunk<const N: usize>(source: *const u8, target: *mut u8) {
+    #[derive(Clone, Copy)]
+    #[repr(C, packed)]
+    struct Chunk<T>(T);
+    // SAFETY: the caller vouches for both ends; a packed chunk has alignment 1.
+    unsafe {
+        match N {
+            16 => target.cast::<Chunk<[u64; 2]>>().write_volatile(source.cast::<Chunk<[u64; 2]>>().read_volatile()),
+            8 => target.cast::<Chunk<u64>>().write_volatile(source.cast::<Chunk<u64>>().read_volatile()),
+            4 => target.cast::<Chunk<u32>>().write_volatile(source.cast::<Chunk<u32>>().read_volatile()),
+            2 => target.cast::<Chunk<u16>>().write_volatile(source.cast::<Chunk<u16>>().read_volatile()),
+            _ => target.write_volatile(source.read_volatile()),
+        }
+    }
+}
 
 /// Moves one chunk and steps both pointers over it.
 macro_rules! step {
-    ($chunk:ty, $source:ident, $target:ident, $left:ident) => {{
-        // SAFETY: the caller of the enclosing function vouches for `$left` bytes at both ends, and the loop
-        // condition says that the chunk is no longer than that; the chunk has alignment 1.
+    ($size:literal, $source:ident, $target:ident, $left:ident) => {{
+        // SAFETY: the caller of the enclosing function vouches for `$left` bytes at both ends, and the condition around this
+        // says that the chunk is no longer than that.
         unsafe {
-            $target.cast::<$chunk>().write_volatile($source.cast::<$chunk>().read_volatile());
-            $source = $source.add(size_of::<$chunk>());
-            $target = $target.add(size_of::<$chunk>());
+            move_chunk::<$size>($source, $target);
+            $source = $source.add($size);
+            $target = $target.add($size);
         }
-        $left -= size_of::<$chunk>();
+        $left -= $size;
     }};
 }
 
-/// Copies `len` bytes with volatile accesses.
+/// Copies `len` bytes, each loaded once and stored once.
 ///
 /// # Safety
 ///
@@ -56,7 +94,7 @@ pub unsafe fn copy(source: *const u8, target: *mut u8, len: usize) {
     let (mut source, mut target, mut left) = (source, target, len);
     #[cfg(target_arch = "x86_64")]
     if left >= WIDE && std::arch::is_x86_feature_detected!("avx") {
-        let wide = left & !(size_of::<Chunk32>() - 1);
+        let wide = left & !31;
         // SAFETY: AVX is there, and the caller vouches for at least `wide` bytes at both ends.
         unsafe {
             copy_wide(source, target, wide);
@@ -65,20 +103,21 @@ pub unsafe fn copy(source: *const u8, target: *mut u8, len: usize) {
         }
         left -= wide;
     }
-    while left >= size_of::<Chunk16>() {
-        step!(Chunk16, source, target, left);
+    // What is no longer than a line was often just written word by word: a wider load of it would wait until those stores have left the core.
+    while left >= 16 && len > IN_REGISTERS {
+        step!(16, source, target, left);
     }
-    if left >= size_of::<Chunk8>() {
-        step!(Chunk8, source, target, left);
+    while left >= 8 {
+        step!(8, source, target, left);
     }
-    if left >= size_of::<Chunk4>() {
-        step!(Chunk4, source, target, left);
+    if left >= 4 {
+        step!(4, source, target, left);
     }
-    if left >= size_of::<Chunk2>() {
-        step!(Chunk2, source, target, left);
+    if left >= 2 {
+        step!(2, source, target, left);
     }
     if left >= 1 {
-        step!(u8, source, target, left);
+        step!(1, source, target, left);
     }
     let _ = (source, target, left);
 }
@@ -93,26 +132,32 @@ pub unsafe fn copy(source: *const u8, target: *mut u8, len: usize) {
 unsafe fn copy_wide(source: *const u8, target: *mut u8, len: usize) {
     let mut done = 0;
     while done + 128 <= len {
-        // SAFETY: `done + 128 <= len`, and the caller vouches for `len` bytes at both ends; chunks have alignment 1.
+        // SAFETY: `done + 128 <= len`, and the caller vouches for `len` bytes at both ends; the instructions touch nothing else.
         unsafe {
-            let (from, to) = (source.add(done).cast::<Chunk32>(), target.add(done).cast::<Chunk32>());
-            let chunks = (
-                from.read_volatile(),
-                from.add(1).read_volatile(),
-                from.add(2).read_volatile(),
-                from.add(3).read_volatile(),
+            asm!(
+                "vmovups {0}, [{4}]",
+                "vmovups {1}, [{4} + 32]",
+                "vmovups {2}, [{4} + 64]",
+                "vmovups {3}, [{4} + 96]",
+                "vmovups [{5}], {0}",
+                "vmovups [{5} + 32], {1}",
+                "vmovups [{5} + 64], {2}",
+                "vmovups [{5} + 96], {3}",
+                out(ymm_reg) _, out(ymm_reg) _, out(ymm_reg) _, out(ymm_reg) _,
+                in(reg) source.add(done), in(reg) target.add(done),
+                options(nostack, preserves_flags)
             );
-            to.write_volatile(chunks.0);
-            to.add(1).write_volatile(chunks.1);
-            to.add(2).write_volatile(chunks.2);
-            to.add(3).write_volatile(chunks.3);
         }
         done += 128;
     }
     while done + 32 <= len {
         // SAFETY: as above, for 32 bytes.
         unsafe {
-            target.add(done).cast::<Chunk32>().write_volatile(source.add(done).cast::<Chunk32>().read_volatile());
+            asm!(
+                "vmovups {0}, [{1}]", "vmovups [{2}], {0}",
+                out(ymm_reg) _, in(reg) source.add(done), in(reg) target.add(done),
+                options(nostack, preserves_flags)
+            );
         }
         done += 32;
     }
@@ -122,34 +167,34 @@ unsafe fn copy_wide(source: *const u8, target: *mut u8, len: usize) {
 /// memory in chunks, a value that was just made of words stalls on its own stores.
 const IN_REGISTERS: usize = 64;
 
-/// Moves one word of a value and steps both pointers over it: `$read` and `$write` say which side is shared.
-macro_rules! word {
-    ($word:ty, $source:ident.$read:ident, $target:ident.$write:ident, $left:ident) => {{
-        // SAFETY: the caller of the enclosing function vouches for `$left` bytes at both ends, and the loop condition says that
-        // the word is no longer than that; the word has alignment 1.
-        unsafe {
-            $target.cast::<$word>().$write($source.cast::<$word>().$read());
-            $source = $source.add(size_of::<$word>());
-            $target = $target.add(size_of::<$word>());
-        }
-        $left -= size_of::<$word>();
-    }};
-}
-
-/// Moves a value of up to [`IN_REGISTERS`] bytes.
+/// Moves a value of up to [`IN_REGISTERS`] bytes, or a run of such values. `$shared` is the side that others may write: where it is aligned to words, as it nearly
+/// always is, only that side is volatile.
 macro_rules! words {
-    ($source:ident.$read:ident, $target:ident.$write:ident, $left:ident) => {{
-        while $left >= size_of::<Chunk8>() {
-            word!(Chunk8, $source.$read, $target.$write, $left);
+    ($shared:ident, $source:ident.$read:ident, $target:ident.$write:ident, $left:ident) => {{
+        if $shared.addr().is_multiple_of(size_of::<u64>()) {
+            while $left >= size_of::<u64>() {
+                // SAFETY: the caller of the enclosing function vouches for `$left` bytes at both ends; the shared side is aligned, and the private one is
+                // accessed as unaligned.
+                unsafe {
+                    $target.cast::<u64>().$write($source.cast::<u64>().$read());
+                    $source = $source.add(size_of::<u64>());
+                    $target = $target.add(size_of::<u64>());
+                }
+                $left -= size_of::<u64>();
+            }
         }
-        if $left >= size_of::<Chunk4>() {
-            word!(Chunk4, $source.$read, $target.$write, $left);
+        // The rest; or all of it.
+        while $left >= 8 {
+            step!(8, $source, $target, $left);
         }
-        if $left >= size_of::<Chunk2>() {
-            word!(Chunk2, $source.$read, $target.$write, $left);
+        if $left >= 4 {
+            step!(4, $source, $target, $left);
+        }
+        if $left >= 2 {
+            step!(2, $source, $target, $left);
         }
         if $left >= 1 {
-            word!(u8, $source.$read, $target.$write, $left);
+            step!(1, $source, $target, $left);
         }
         let _ = ($source, $target, $left);
     }};
@@ -164,12 +209,27 @@ macro_rules! words {
 pub unsafe fn write<T: NoUninit>(target: *mut u8, value: &T) {
     let (mut source, mut target, mut left) = (std::ptr::from_ref(value).cast::<u8>(), target, size_of::<T>());
     if left <= IN_REGISTERS {
-        words!(source.read, target.write_volatile, left);
+        words!(target, source.read_unaligned, target.write_volatile, left);
     } else {
         // SAFETY: `value` is valid for its size and has no uninitialised bytes; the caller vouches for the target; a reference
         // to private memory cannot overlap it.
         unsafe { copy(source, target, left) }
     }
+}
+
+/// Asks for the cache lines of `len` bytes from `start` on, to read them soon: all of them are on their way then, instead of as many as the processor sees ahead.
+/// An address that is not mapped is ignored.
+#[inline(always)]
+pub fn prefetch(start: *const u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..len).step_by(crate::sync::CACHE_LINE) {
+        // SAFETY: a prefetch reads nothing and raises no fault, whatever the address.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(start.wrapping_add(offset).cast())
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, len);
 }
 
 /// Writes a short run of values to shared memory, such as those of one cache line, one after the other.
@@ -184,7 +244,7 @@ pub unsafe fn write<T: NoUninit>(target: *mut u8, value: &T) {
 pub unsafe fn write_slice<T: NoUninit>(target: *mut u8, values: &[T]) {
     let (mut source, mut target, mut left) = (values.as_ptr().cast::<u8>(), target, size_of_val(values));
     if size_of::<T>() <= IN_REGISTERS {
-        words!(source.read, target.write_volatile, left);
+        words!(target, source.read_unaligned, target.write_volatile, left);
     } else {
         // SAFETY: the slice is valid for its size and has no uninitialised bytes; the caller vouches for the target; a reference to
         // private memory cannot overlap it.
@@ -201,7 +261,7 @@ pub unsafe fn write_slice<T: NoUninit>(target: *mut u8, values: &[T]) {
 pub unsafe fn read_slice<T: NoUninit + AnyBitPattern>(source: *const u8, values: &mut [T]) {
     let (mut source, mut target, mut left) = (source, values.as_mut_ptr().cast::<u8>(), size_of_val(values));
     if size_of::<T>() <= IN_REGISTERS {
-        words!(source.read_volatile, target.write, left);
+        words!(source, source.read_volatile, target.write_unaligned, left);
     } else {
         // SAFETY: as for `write_slice`, the other way round; every bit pattern is a `T`.
         unsafe { copy(source, target, left) }
@@ -218,7 +278,7 @@ pub unsafe fn read<T: AnyBitPattern>(source: *const u8) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     let (mut source, mut target, mut left) = (source, value.as_mut_ptr().cast::<u8>(), size_of::<T>());
     if left <= IN_REGISTERS {
-        words!(source.read_volatile, target.write, left);
+        words!(source, source.read_volatile, target.write_unaligned, left);
     } else {
         // SAFETY: the caller vouches for the source; private memory does not overlap it.
         unsafe { copy(source, target, left) }

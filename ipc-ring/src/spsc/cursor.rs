@@ -22,6 +22,9 @@ const CONTROL: usize = 8;
 /// At most this many bytes of popped messages wait for their acknowledgement to be published.
 const ACKNOWLEDGE_BYTES: usize = 64 << 10;
 
+/// So many bytes of a slice are asked for before the first is read.
+const PREFETCHED: usize = 4096;
+
 /// How items of one type lie in cells: all known at compile time.
 pub(super) struct Layout<T>(PhantomData<T>);
 
@@ -207,6 +210,13 @@ impl<T: Payload> Cursor<T> {
     /// Reads items from here on, and steps over them.
     #[inline]
     pub(super) fn read_slice(&mut self, mut values: &mut [T]) {
+        // To the end of the ring; what is behind its wrap comes when it comes.
+        let cells = values
+            .len()
+            .div_ceil(Layout::<T>::PER_CELL)
+            .min(self.cells - self.index)
+            .min(PREFETCHED / Layout::<T>::STRIDE);
+        copy::prefetch(self.cell.as_ptr(), cells * Layout::<T>::STRIDE);
         while !values.is_empty() {
             let run = self.run(values.len());
             let (here, rest) = values.split_at_mut(run);
