@@ -161,6 +161,8 @@ unsafe fn copy_wide(source: *const u8, target: *mut u8, len: usize) {
         }
         done += 32;
     }
+    // The compiler does not see that the registers were used; what comes after may be slow while their upper halves are dirty.
+    std::arch::x86_64::_mm256_zeroupper();
 }
 
 /// Values of up to a cache line go word by word, and only the shared side is volatile: so they stay in registers on the private one. Copied through
