@@ -1,0 +1,4 @@
+//! The work that is measured: each file one kind, for whatever system can do it.
+
+pub(crate) mod round_trip;
+pub(crate) mod stream;
