@@ -1,6 +1,6 @@
 //! What a system has to do to be measured: carry numbered messages from a sender to a receiver.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::measure::content;
 use crate::measure::{Plan, Wait};
@@ -18,6 +18,11 @@ pub(crate) trait Sender {
 
 /// Receives messages; waits for them.
 pub(crate) trait Receiver {
+    /// Called once when all sides exist, and before the first message is sent.
+    fn connect(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Receives one message, looks at all of it, and returns its number.
     fn receive(&mut self) -> Result<u64>;
 }
@@ -50,14 +55,33 @@ pub(crate) trait Way: Sized {
 }
 
 /// A queue's sending end that takes values.
-pub(crate) trait TryPush<T> {
+pub(crate) trait TryPush<T: Copy> {
     /// Whether there was room.
     fn try_push(&mut self, value: T) -> bool;
+
+    /// Pushes in the queue's own way to wait, if it has one; polls otherwise.
+    #[inline(always)]
+    fn push_waiting(&mut self, value: T, wait: Wait) {
+        while !self.try_push(value) {
+            wait.pause();
+        }
+    }
 }
 
 /// A queue's receiving end.
 pub(crate) trait TryPop<T> {
     fn try_pop(&mut self) -> Option<T>;
+
+    /// As [`TryPush::push_waiting`]. None: the senders have left.
+    #[inline(always)]
+    fn pop_waiting(&mut self, wait: Wait) -> Option<T> {
+        loop {
+            match self.try_pop() {
+                None => wait.pause(),
+                some => return some,
+            }
+        }
+    }
 }
 
 /// Sends values of `N` words through a queue.
@@ -66,11 +90,12 @@ pub(crate) struct ValueSender<Q, const N: usize> {
     pub(crate) queue: Q,
     pub(crate) damage: u64,
     pub(crate) wait: Wait,
+    polls: bool,
 }
 
 impl<Q, const N: usize> ValueSender<Q, N> {
     pub(crate) fn new(plan: &Plan, queue: Q) -> Self {
-        Self { queue, damage: plan.damage, wait: plan.wait }
+        Self { queue, damage: plan.damage, wait: plan.wait, polls: plan.polls }
     }
 }
 
@@ -78,6 +103,10 @@ impl<Q: TryPush<[u64; N]>, const N: usize> Sender for ValueSender<Q, N> {
     #[inline(always)]
     fn send(&mut self, number: u64) -> Result<()> {
         let message = content::message::<N>(number, self.damage);
+        if !self.polls {
+            self.queue.push_waiting(message, self.wait);
+            return Ok(());
+        }
         while !self.queue.try_push(message) {
             self.wait.pause();
         }
@@ -92,17 +121,22 @@ pub(crate) struct ValueReceiver<Q, const N: usize> {
     pub(crate) wait: Wait,
     /// At most so many are received together.
     pub(crate) batch: usize,
+    polls: bool,
 }
 
 impl<Q, const N: usize> ValueReceiver<Q, N> {
     pub(crate) fn new(plan: &Plan, queue: Q) -> Self {
-        Self { queue, wait: plan.wait, batch: plan.batch }
+        Self { queue, wait: plan.wait, batch: plan.batch, polls: plan.polls }
     }
 }
 
 impl<Q: TryPop<[u64; N]>, const N: usize> Receiver for ValueReceiver<Q, N> {
     #[inline(always)]
     fn receive(&mut self) -> Result<u64> {
+        if !self.polls {
+            let Some(message) = self.queue.pop_waiting(self.wait) else { bail!("the senders have left") };
+            return content::check(bytemuck::bytes_of(&message));
+        }
         loop {
             if let Some(message) = self.queue.try_pop() {
                 return content::check(bytemuck::bytes_of(&message));

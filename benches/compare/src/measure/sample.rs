@@ -58,6 +58,13 @@ impl Stopwatch {
         self.histogram.saturating_record(nanoseconds.saturating_sub(self.clock).max(1));
     }
 
+    /// Notes the mean of several operations that were timed together.
+    #[inline]
+    pub(crate) fn note_several(&mut self, nanoseconds: u64, count: u64) {
+        let each = (nanoseconds.saturating_sub(self.clock) as f64 / count as f64).round() as u64;
+        self.histogram.saturating_record(each.max(1));
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.histogram.len()
     }

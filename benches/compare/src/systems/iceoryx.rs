@@ -15,6 +15,7 @@ use iceoryx2::prelude::*;
 
 use crate::measure::{Plan, Wait, content};
 use crate::way::{Receiver, Sender, Way};
+use crate::work::setup::Start;
 
 /// What the names of all its shared memory begin with.
 pub(crate) fn prefix(scratch: &FilePath) -> String {
@@ -154,6 +155,12 @@ pub(crate) struct IceoryxReceiver<const COPY: bool> {
 }
 
 impl<const COPY: bool> Receiver for IceoryxReceiver<COPY> {
+    fn connect(&mut self) -> Result<()> {
+        // Until a subscriber has looked once, what does not fit into its buffer is dropped, whatever the strategy.
+        anyhow::ensure!(!port!("connect", self.subscriber.has_samples())?, "a sample arrived before any was sent");
+        Ok(())
+    }
+
     #[inline(always)]
     fn receive(&mut self) -> Result<u64> {
         loop {
@@ -169,5 +176,18 @@ impl<const COPY: bool> Receiver for IceoryxReceiver<COPY> {
                 None => self.wait.pause(),
             }
         }
+    }
+}
+
+impl<const COPY: bool> Start for Iceoryx<COPY> {
+    type Maker = IceoryxSender<COPY>;
+    type Guest = IceoryxReceiver<COPY>;
+
+    fn create(plan: &Plan) -> Result<Self::Maker> {
+        Self::make(plan, "setup")?.sender()
+    }
+
+    fn attach(plan: &Plan) -> Result<Self::Guest> {
+        Self::make(plan, "setup")?.receiver()
     }
 }

@@ -7,6 +7,7 @@ use ipc_ring::spsc::{RecordConsumer, RecordProducer, RecordRing};
 use super::spsc::strategy;
 use crate::measure::{Plan, content};
 use crate::way::{BatchReceiver, BatchSender, Receiver, Sender, Way};
+use crate::work::setup::Start;
 
 /// Bytes that frame a record, at most, with the padding to its alignment.
 const FRAMING: usize = 16;
@@ -112,5 +113,24 @@ impl BatchReceiver for RecordsReceiver {
         })?;
         anyhow::ensure!(count > 0, "the producer has left");
         outcome
+    }
+}
+
+impl Start for Records {
+    type Maker = RecordsSender;
+    type Guest = RecordsReceiver;
+
+    fn create(plan: &Plan) -> Result<RecordsSender> {
+        let size = RecordRing::required_size(capacity(plan)).unwrap_or(u64::MAX);
+        let segment = Segment::named(&plan.name).directory(&plan.scratch).size(size).transient(true).create()?;
+        let producer = RecordProducer::create(&segment, "ring", capacity(plan))?;
+        Ok(RecordsSender { producer, payload: plan.payload, damage: plan.damage, buffer: Vec::new() })
+    }
+
+    fn attach(plan: &Plan) -> Result<RecordsReceiver> {
+        let segment = Segment::named(&plan.name).directory(&plan.scratch).transient(true).open()?;
+        let mut consumer = RecordConsumer::open(&segment, "ring")?;
+        consumer.set_strategy(strategy(plan.wait));
+        Ok(RecordsReceiver { consumer, batch: 1 })
     }
 }

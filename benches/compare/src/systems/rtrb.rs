@@ -29,7 +29,7 @@ impl<const N: usize> Way for Rtrb<N> {
     }
 }
 
-impl<T> TryPush<T> for rtrb::Producer<T> {
+impl<T: Copy> TryPush<T> for rtrb::Producer<T> {
     #[inline(always)]
     fn try_push(&mut self, value: T) -> bool {
         self.push(value).is_ok()

@@ -8,6 +8,7 @@ use ipc_ring::spsc::{Consumer, Producer, Ring};
 use crate::measure::content;
 use crate::measure::{Plan, Wait};
 use crate::way::{BatchReceiver, BatchSender, Receiver, Sender, Way};
+use crate::work::setup::Start;
 
 /// How our rings wait for each way of waiting.
 pub(super) fn strategy(wait: Wait) -> WaitStrategy {
@@ -109,5 +110,24 @@ impl<const N: usize> BatchReceiver for SpscReceiver<N> {
             each(content::check(bytemuck::bytes_of(message))?)?;
         }
         Ok(())
+    }
+}
+
+impl<const N: usize> Start for Spsc<N> {
+    type Maker = SpscSender<N>;
+    type Guest = SpscReceiver<N>;
+
+    fn create(plan: &Plan) -> Result<SpscSender<N>> {
+        let size = Ring::<[u64; N]>::required_size(plan.capacity).unwrap_or(u64::MAX);
+        let segment = Segment::named(&plan.name).directory(&plan.scratch).size(size).transient(true).create()?;
+        let producer = Producer::create(&segment, "ring", plan.capacity)?;
+        Ok(SpscSender { producer, damage: plan.damage, buffer: Vec::new() })
+    }
+
+    fn attach(plan: &Plan) -> Result<SpscReceiver<N>> {
+        let segment = Segment::named(&plan.name).directory(&plan.scratch).transient(true).open()?;
+        let mut consumer = Consumer::open(&segment, "ring")?;
+        consumer.set_strategy(WaitStrategy::spin());
+        Ok(SpscReceiver { consumer, buffer: Vec::new() })
     }
 }

@@ -51,13 +51,15 @@ fn ask<S: Sender, R: Receiver>(
     ends: impl FnOnce() -> Result<(S, R)>,
 ) -> Result<Measured> {
     let (mut sender, mut receiver) = ends()?;
+    actor.stage.meet();
+    receiver.connect()?;
+    actor.stage.meet();
     let mut next = 0;
     let mut trip = |number: u64| -> Result<()> {
         sender.send(number)?;
         sender.flush()?;
         expect(receiver.receive()?, number)
     };
-    actor.stage.meet();
     // All places of the rings are touched, and all that is made at first use is made.
     let begun = Instant::now();
     while next < WARM_UP || (next < 2 * plan.capacity as u64 && begun.elapsed() < plan.duration / 4) {
@@ -83,6 +85,8 @@ fn ask<S: Sender, R: Receiver>(
 
 fn answer<S: Sender, R: Receiver>(actor: &Actor<'_>, ends: impl FnOnce() -> Result<(S, R)>) -> Result<Measured> {
     let (mut sender, mut receiver) = ends()?;
+    actor.stage.meet();
+    receiver.connect()?;
     actor.stage.meet();
     let mut next = 0;
     loop {

@@ -153,6 +153,8 @@ fn produce<W: Way, M: Manner<W>>(
         sender.flush()
     };
     actor.stage.meet();
+    // Here the consumers connect.
+    actor.stage.meet();
     // All places of the ring are touched.
     let begun = Instant::now();
     while send_burst(&mut sender)? < 2 * plan.capacity as u64 && begun.elapsed() < plan.duration / 4 {}
@@ -202,6 +204,9 @@ fn consume<W: Way, M: Manner<W>>(
     receiver: impl FnOnce() -> Result<W::Receiver>,
 ) -> Result<Measured> {
     let mut receiver = receiver()?;
+    actor.stage.meet();
+    receiver.connect()?;
+    actor.stage.meet();
     let all = plan.delivery == Delivery::All || plan.consumers == 1;
     let mut expected = Expected { next: vec![0; plan.producers], all, ended: 0, messages: 0 };
     let mut drain = |last: u64| -> Result<u64> {
@@ -212,7 +217,6 @@ fn consume<W: Way, M: Manner<W>>(
         expected.ended = 0;
         Ok(expected.messages - before)
     };
-    actor.stage.meet();
     drain(MARK)?;
     actor.ready();
     let begun = Instant::now();
