@@ -4,9 +4,10 @@
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -20,6 +21,9 @@ use super::{Plan, cores};
 
 /// How long a sample may take beyond its own time before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Where one actor fails, others may too, because it left: so long they have to say so. The cause is among what they say.
+const LAST_WORDS: Duration = Duration::from_millis(20);
 
 /// What an actor has while it plays.
 #[derive(Debug)]
@@ -99,8 +103,7 @@ pub(crate) fn threads(
                 .map(|(index, part)| {
                     scope.spawn(move || match guarded(|| play(plan, stage, index, part)) {
                         Ok(report) => report,
-                        // The others wait for this one, and would for ever.
-                        Err(error) => leave(writer, &Err(error)),
+                        Err(error) => fail(writer, error),
                     })
                 })
                 .collect();
@@ -152,6 +155,17 @@ fn spawn(body: impl FnOnce(&PipeWriter) -> anyhow::Result<Vec<Report>>) -> anyho
     }
 }
 
+/// Ends this process with the error of one of its threads: the others wait for it, and would for ever.
+fn fail(writer: &PipeWriter, error: String) -> ! {
+    static ERRORS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let lock = || ERRORS.lock().unwrap_or_else(PoisonError::into_inner);
+    lock().push(error);
+    std::thread::sleep(LAST_WORDS);
+    // Whoever gets here first keeps the others out.
+    let errors = lock();
+    leave(writer, &Err(errors.join("; ")))
+}
+
 /// Ends this process, without what its parent registered for its own exit.
 fn leave(mut writer: &PipeWriter, reports: &Reports) -> ! {
     let text = serde_json::to_vec(reports).unwrap_or_default();
@@ -163,13 +177,19 @@ fn leave(mut writer: &PipeWriter, reports: &Reports) -> ! {
 /// Waits for all children, or for the first that fails; then the others are killed.
 fn gather(plan: &Plan, mut children: Vec<Child>) -> anyhow::Result<Vec<Report>> {
     let begun = Instant::now();
+    let mut errors: Vec<String> = Vec::new();
+    let mut failed_at: Option<Instant> = None;
     let mut open: Vec<usize> = (0..children.len()).collect();
     while !open.is_empty() {
         ensure!(!plan.interrupt.is_set(), "interrupted");
         ensure!(begun.elapsed() < plan.duration + PATIENCE, "did not end in {PATIENCE:?}");
         let mut descriptors: Vec<_> =
             open.iter().map(|index| PollFd::new(children[*index].reports.as_fd(), PollFlags::POLLIN)).collect();
-        match poll(&mut descriptors, PollTimeout::from(500_u16)) {
+        if failed_at.is_some_and(|at| at.elapsed() > LAST_WORDS) {
+            break;
+        }
+        let patience = if failed_at.is_some() { LAST_WORDS } else { Duration::from_millis(500) };
+        match poll(&mut descriptors, PollTimeout::from(patience.as_millis() as u16)) {
             Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
             outcome => outcome.context("poll")?,
         };
@@ -185,10 +205,14 @@ fn gather(plan: &Plan, mut children: Vec<Child>) -> anyhow::Result<Vec<Report>> 
             }
         }
         for index in &ended {
-            check(&children[*index])?;
+            if let Err(error) = parse(&children[*index].text) {
+                errors.push(format!("{error:#}"));
+                failed_at.get_or_insert_with(Instant::now);
+            }
         }
         open.retain(|index| !ended.contains(index));
     }
+    ensure!(errors.is_empty(), errors.join("; "));
     let mut reports = Vec::new();
     for child in &mut children {
         if let Some(pid) = child.pid.take() {
@@ -202,11 +226,4 @@ fn gather(plan: &Plan, mut children: Vec<Child>) -> anyhow::Result<Vec<Report>> 
 fn parse(text: &[u8]) -> anyhow::Result<Vec<Report>> {
     let reports: Reports = serde_json::from_slice(text).context("a child ended without a report")?;
     reports.map_err(|error| anyhow::anyhow!(error))
-}
-
-fn check(child: &Child) -> anyhow::Result<()> {
-    if let Err(error) = parse(&child.text) {
-        bail!(error);
-    }
-    Ok(())
 }

@@ -16,6 +16,8 @@ pub(crate) enum Measured {
     Nothing,
     /// How long each operation took: nanoseconds, and how many took that long.
     Latency(Vec<(u64, u64)>),
+    /// So many messages left it.
+    Sent(u64),
     /// So many messages in so many nanoseconds.
     Rate { messages: u64, nanoseconds: u64 },
 }
@@ -96,15 +98,26 @@ impl Sample {
         let probes = [first.before, first.after];
         let mut counts = Vec::new();
         let mut rates = Vec::new();
+        let mut sent = 0;
+        let mut received = Vec::new();
         for report in reports {
             match &report.measured {
                 Measured::Nothing => {}
+                Measured::Sent(messages) => sent += messages,
                 Measured::Latency(more) => counts.extend_from_slice(more),
                 Measured::Rate { messages, nanoseconds } => {
                     ensure!(*messages > 0 && *nanoseconds > 0, "nothing was measured");
+                    received.push(*messages);
                     rates.push(*messages as f64 * 1e3 / *nanoseconds as f64);
                 }
             }
+        }
+        if sent > 0 {
+            let whole = match combine {
+                Combine::Sum => received.iter().sum::<u64>() == sent,
+                Combine::Slowest => received.iter().all(|messages| *messages == sent),
+            };
+            ensure!(whole, "{received:?} messages arrived of {sent}");
         }
         if counts.is_empty() {
             ensure!(!rates.is_empty(), "nothing was measured");
@@ -146,6 +159,9 @@ mod tests {
         assert_eq!(Sample::new(&reports, Combine::Sum).unwrap().figure, 4000.0);
         assert_eq!(Sample::new(&reports, Combine::Slowest).unwrap().figure, 1000.0);
         assert!(Sample::new(&reports[..1], Combine::Sum).is_err());
+        let sent = |messages| vec![report(Measured::Sent(messages)), report(Measured::Rate { messages: 5, nanoseconds: 1 })];
+        assert!(Sample::new(&sent(5), Combine::Sum).is_ok() && Sample::new(&sent(5), Combine::Slowest).is_ok());
+        assert!(Sample::new(&sent(6), Combine::Sum).is_err() && Sample::new(&sent(6), Combine::Slowest).is_err());
     }
 
     #[test]
