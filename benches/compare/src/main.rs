@@ -1,8 +1,10 @@
 //! The rings beside what users would pick instead, in one run: see docs/BENCHMARKS.md.
 
 mod case;
+mod instructions;
 mod measure;
 mod options;
+mod plot;
 mod readme;
 mod report;
 mod results;

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Parser;
 
+use crate::instructions::{self, HotPath};
 use crate::results::Results;
 use crate::run::{self, Length};
-use crate::{readme, report, systems};
+use crate::{plot, readme, report, systems};
 
 /// Measures our rings, floors and other systems side by side, and prints what came out.
 #[derive(Debug, Parser)]
@@ -35,6 +36,15 @@ pub(crate) struct Options {
     /// A file that --json wrote.
     #[arg(long, value_name = "FILE", requires = "readme")]
     from: Option<PathBuf>,
+    /// Count the instructions of our hot paths instead; needs valgrind.
+    #[arg(long)]
+    instructions: bool,
+    /// Do one hot path, to be counted.
+    #[arg(long, hide = true, requires = "count")]
+    hot: Option<HotPath>,
+    /// How often.
+    #[arg(long, hide = true, requires = "hot")]
+    count: Option<u64>,
     /// The least that shows that everything works; its figures mean nothing.
     #[arg(long, hide = true)]
     tiny: bool,
@@ -45,6 +55,12 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) fn run(self) -> Result<()> {
+        if let Some((path, count)) = self.hot.zip(self.count) {
+            return path.run(count);
+        }
+        if self.instructions {
+            return Ok(std::io::stdout().write_all(instructions::text()?.as_bytes())?);
+        }
         if let Some((readme, from)) = self.readme.as_ref().zip(self.from.as_ref()) {
             return readme::replace(readme, &Results::read(from)?);
         }
@@ -69,6 +85,10 @@ impl Options {
         std::io::stdout().write_all(report::text(&cases, &taken, &results).as_bytes())?;
         if let Some(path) = &self.json {
             results.write(path)?;
+        }
+        if let Some(directory) = &self.plot {
+            let drawn = plot::draw(&results, directory)?;
+            eprintln!("{drawn} plots in {}", directory.display());
         }
         Ok(())
     }

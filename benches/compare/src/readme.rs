@@ -5,8 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::results::Row;
-use crate::statistics::Placement;
-use crate::table::{self, Group};
+use crate::table;
 
 const BEGIN: &str = "<!-- numbers: begin -->";
 const END: &str = "<!-- numbers: end -->";
@@ -24,17 +23,10 @@ fn replaced(text: &str, section: &str) -> Result<String> {
     Ok(format!("{before}{BEGIN}\n{section}{END}{after}"))
 }
 
-/// The placement in which most samples were taken.
-fn most_common(rows: &[Row]) -> Option<Placement> {
-    let samples =
-        |placement| rows.iter().filter(|row| row.placement == placement).map(|row| row.samples).sum::<usize>();
-    Placement::ALL.into_iter().max_by_key(|placement| samples(*placement))
-}
-
 /// The tables of the most common placement.
 pub(crate) fn section(rows: &[Row]) -> Result<String> {
     ensure!(!rows.is_empty(), "there are no rows");
-    let placement = most_common(rows).context("there are no rows")?;
+    let placement = table::most_common(rows).context("there are no rows")?;
     let here: Vec<&Row> = rows.iter().filter(|row| row.placement == placement).collect();
     let least = here.iter().map(|row| row.samples).min().unwrap_or(0);
     let most = here.iter().map(|row| row.samples).max().unwrap_or(0);
@@ -49,10 +41,8 @@ pub(crate) fn section(rows: &[Row]) -> Result<String> {
         table::figure(bounce),
         table::figure(bounce_most),
     );
-    for group in Group::ALL {
-        if let Some(grid) = table::grid(rows, group, placement) {
-            text.push_str(&format!("\n{}:\n\n{}", group.title(), grid.markdown()));
-        }
+    for (title, grid) in table::grids(rows, placement) {
+        text.push_str(&format!("\n{title}:\n\n{}", grid.markdown()));
     }
     text.push('\n');
     Ok(text)
@@ -83,13 +73,13 @@ mod tests {
         let expected = "Medians of 8 to 9 samples each, placement \u{201c}near\u{201d}: two cache lines bounced took 100 to 110 ns meanwhile. \
                         In brackets: how many times our figure that is. ns: lower is better; Mops/s: higher is better.
 
-Between processes, and the floors:
+Round trips, between processes:
 
 | work | ipc-spsc | iceoryx2 |
 |---|---|---|
 | rtt_spin 8 B, ns | 150 | 600 (×4.00) |
 
-Between threads:
+One way, between threads:
 
 | work | rtrb |
 |---|---|

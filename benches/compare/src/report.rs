@@ -7,7 +7,7 @@ use crate::measure::cores;
 use crate::results::Results;
 use crate::run::Taken;
 use crate::statistics::{Placement, SAME_PLACEMENT};
-use crate::table::{self, Group};
+use crate::table;
 
 /// All tables, and what they rest on.
 pub(crate) fn text(cases: &Cases, taken: &[Taken<'_>], results: &Results) -> String {
@@ -33,18 +33,24 @@ pub(crate) fn text(cases: &Cases, taken: &[Taken<'_>], results: &Results) -> Str
         (SAME_PLACEMENT - 1.0) * 100.0
     );
     for placement in Placement::ALL {
-        for group in Group::ALL {
-            if let Some(grid) = table::grid(&results.rows, group, placement) {
-                let _ = write!(text, "\n{}, {}\n\n{}", group.title(), placement.name(), grid.plain());
-            }
+        for (title, grid) in table::grids(&results.rows, placement) {
+            let _ = write!(text, "\n{title}, {}\n\n{}", placement.name(), grid.plain());
         }
     }
     let _ = write!(text, "\nSamples and spread\n\n{}", table::spread(&results.rows).plain());
     if !results.latencies.is_empty() {
         let _ = write!(
             text,
-            "\nLatencies, corrected for coordinated omission\n\n{}",
+            "\nLatencies, corrected for coordinated omission; the figures above are medians of what took place, as measured\n\n{}",
             table::percentiles(&results.latencies).plain()
+        );
+    }
+    let footprints = table::footprints(taken);
+    if !footprints.lines.is_empty() {
+        let _ = write!(
+            text,
+            "\nMemory and descriptors of both sides together, beyond what they had before; what the kernel buffers itself is not in it\n\n{}",
+            footprints.plain()
         );
     }
     let behind = table::behind(&results.rows);

@@ -201,7 +201,12 @@ mod tests {
 
     fn taken(case: &Case, figures: &[(f64, f64)]) -> Taken<'static> {
         let case = Box::leak(Box::new(Case { ..*case }));
-        let sample = |(figure, probe): &(f64, f64)| Sample { probes: [*probe; 2], figure: *figure, histogram: None };
+        let sample = |(figure, probe): &(f64, f64)| Sample {
+            probes: [*probe; 2],
+            figure: *figure,
+            histogram: None,
+            footprint: None,
+        };
         Taken { case, samples: figures.iter().map(sample).collect(), rejected: 0 }
     }
 

@@ -24,7 +24,7 @@ pub(crate) enum Length {
 impl Length {
     fn rounds(self) -> usize {
         match self {
-            Self::Full => 9,
+            Self::Full => 11,
             Self::Quick => 3,
             Self::Tiny => 1,
         }
@@ -63,7 +63,7 @@ struct Scratch(tempfile::TempDir);
 
 impl Scratch {
     fn new(parent: &Path) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("compare-").tempdir_in(parent);
+        let directory = tempfile::Builder::new().prefix(&format!("compare-{}-", std::process::id())).tempdir_in(parent);
         Ok(Self(directory.with_context(|| format!("cannot make a directory in {parent:?}"))?))
     }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::case::Unit;
+use crate::case::{Bench, Unit};
 use crate::results::{Kind, Latencies, Row, best};
-use crate::statistics::Placement;
+use crate::run::Taken;
+use crate::statistics::{Placement, median};
 
 /// Text in columns.
 #[derive(Debug, Default)]
@@ -47,6 +48,13 @@ impl Grid {
     }
 }
 
+/// The placement in which most samples were taken.
+pub(crate) fn most_common(rows: &[Row]) -> Option<Placement> {
+    let samples =
+        |placement| rows.iter().filter(|row| row.placement == placement).map(|row| row.samples).sum::<usize>();
+    Placement::ALL.into_iter().max_by_key(|placement| samples(*placement))
+}
+
 /// A figure that can be read: three digits.
 pub(crate) fn figure(value: f64) -> String {
     match value.abs() {
@@ -70,18 +78,18 @@ pub(crate) fn bytes(payload: usize) -> String {
 
 /// Which systems stand together in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Group {
+enum Group {
     Processes,
     Threads,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 2] = [Self::Processes, Self::Threads];
+    const ALL: [Self; 2] = [Self::Processes, Self::Threads];
 
-    pub(crate) fn title(self) -> &'static str {
+    fn title(self) -> &'static str {
         match self {
-            Self::Processes => "Between processes, and the floors",
-            Self::Threads => "Between threads",
+            Self::Processes => "between processes",
+            Self::Threads => "between threads",
         }
     }
 
@@ -90,9 +98,34 @@ impl Group {
     }
 }
 
-/// One table of a group and a placement; none if it would be empty.
-pub(crate) fn grid(rows: &[Row], group: Group, placement: Placement) -> Option<Grid> {
-    let rows: Vec<&Row> = rows.iter().filter(|row| group.holds(row) && row.placement == placement).collect();
+/// Kinds of work that mostly the same systems do.
+const SECTIONS: [(&str, &[Bench]); 5] = [
+    ("Round trips", &[Bench::RttSpin, Bench::RttSleep]),
+    ("One way", &[Bench::OneWay, Bench::OneWayBatch]),
+    ("Many producers or consumers", &[Bench::Mpsc1, Bench::Mpsc2, Bench::Mpmc, Bench::Broadcast1, Bench::Broadcast8]),
+    ("Latest value, slabs, setting up", &[Bench::Latest, Bench::SlabHandover, Bench::Setup]),
+    ("Durable appends", &[Bench::DurableAppend, Bench::DurableBatch]),
+];
+
+/// All tables of a placement, with their titles.
+pub(crate) fn grids(rows: &[Row], placement: Placement) -> Vec<(String, Grid)> {
+    let mut grids = Vec::new();
+    for (title, benches) in SECTIONS {
+        for group in Group::ALL {
+            if let Some(grid) = grid(rows, benches, group, placement) {
+                grids.push((format!("{title}, {}", group.title()), grid));
+            }
+        }
+    }
+    grids
+}
+
+/// One table; none if it would be empty.
+fn grid(rows: &[Row], benches: &[Bench], group: Group, placement: Placement) -> Option<Grid> {
+    let holds = |row: &&Row| {
+        group.holds(row) && row.placement == placement && benches.iter().any(|bench| bench.name() == row.bench)
+    };
+    let rows: Vec<&Row> = rows.iter().filter(holds).collect();
     let mut systems: Vec<&str> = Vec::new();
     let mut work: Vec<(&str, usize)> = Vec::new();
     for row in &rows {
@@ -175,6 +208,23 @@ pub(crate) fn percentiles(latencies: &[Latencies]) -> Grid {
         line.extend([0.5, 0.99, 0.999].map(|quantile| figure(one.histogram.value_at_quantile(quantile) as f64)));
         line.push(figure(one.histogram.max() as f64));
         grid.lines.push(line);
+    }
+    grid
+}
+
+/// What both sides together hold when the first message has arrived.
+pub(crate) fn footprints(taken: &[Taken<'_>]) -> Grid {
+    let head = ["memory used", "KiB", "descriptors"];
+    let mut grid = Grid { head: head.map(str::to_owned).to_vec(), lines: Vec::new() };
+    for taken in taken {
+        let footprints = || taken.samples.iter().filter_map(|sample| sample.footprint);
+        let mut bytes: Vec<f64> = footprints().map(|footprint| footprint.bytes as f64 / 1024.0).collect();
+        let Some(footprint) = footprints().next() else { continue };
+        grid.lines.push(vec![
+            taken.case.system.to_owned(),
+            figure(median(&mut bytes)),
+            footprint.descriptors.to_string(),
+        ]);
     }
     grid
 }

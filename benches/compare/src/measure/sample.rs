@@ -16,6 +16,10 @@ pub(crate) enum Measured {
     Nothing,
     /// How long each operation took: nanoseconds, and how many took that long.
     Latency(Vec<(u64, u64)>),
+    /// How much more it holds since it was set up.
+    Footprint(Footprint),
+    /// The same, and how long each set-up took.
+    Setup(Vec<(u64, u64)>, Footprint),
     /// So many messages left it.
     Sent(u64),
     /// So many messages in so many nanoseconds.
@@ -31,6 +35,31 @@ pub(crate) enum Combine {
     Slowest,
 }
 
+/// What a process has more of since something was set up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Footprint {
+    /// Its share of the memory that it touches.
+    pub(crate) bytes: u64,
+    pub(crate) descriptors: u64,
+}
+
+impl Footprint {
+    pub(crate) fn now() -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string("/proc/self/smaps_rollup")?;
+        let kibibytes =
+            text.lines().find_map(|line| line.strip_prefix("Pss:")).and_then(|line| line.split_whitespace().next());
+        let bytes = kibibytes.and_then(|number| number.parse::<u64>().ok()).context("smaps_rollup")? << 10;
+        Ok(Self { bytes, descriptors: std::fs::read_dir("/proc/self/fd")?.count() as u64 })
+    }
+
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(before.bytes),
+            descriptors: self.descriptors.saturating_sub(before.descriptors),
+        }
+    }
+}
+
 /// A sample with its probes.
 #[derive(Debug)]
 pub(crate) struct Sample {
@@ -40,6 +69,8 @@ pub(crate) struct Sample {
     pub(crate) figure: f64,
     /// Of latencies, corrected for coordinated omission.
     pub(crate) histogram: Option<Histogram<u64>>,
+    /// Of both sides, where it was asked for.
+    pub(crate) footprint: Option<Footprint>,
 }
 
 /// Times operations one after the other.
@@ -71,9 +102,13 @@ impl Stopwatch {
         self.histogram.len()
     }
 
-    pub(crate) fn measured(self) -> Measured {
+    pub(crate) fn counts(&self) -> Vec<(u64, u64)> {
         let counts = self.histogram.iter_recorded();
-        Measured::Latency(counts.map(|value| (value.value_iterated_to(), value.count_at_value())).collect())
+        counts.map(|value| (value.value_iterated_to(), value.count_at_value())).collect()
+    }
+
+    pub(crate) fn measured(self) -> Measured {
+        Measured::Latency(self.counts())
     }
 }
 
@@ -81,14 +116,15 @@ fn new_histogram() -> anyhow::Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, LONGEST, 3)?)
 }
 
-/// Operations follow each other without a pause, so one that stalls also kept those waiting that would have begun meanwhile: they are
-/// counted as if one had begun at every median.
-pub(crate) fn corrected(counts: &[(u64, u64)]) -> anyhow::Result<Histogram<u64>> {
+/// The median of the operations that took place, and all latencies, corrected: operations follow each other without a pause, so one that
+/// stalls also keeps those waiting that would have begun meanwhile. They are counted as if one had begun at every median.
+fn histogram_of(counts: &[(u64, u64)], correct: bool) -> anyhow::Result<(u64, Histogram<u64>)> {
     let mut histogram = new_histogram()?;
     for (value, count) in counts {
         histogram.record_n(*value, *count)?;
     }
-    Ok(histogram.clone_correct(histogram.value_at_quantile(0.5)))
+    let median = histogram.value_at_quantile(0.5);
+    Ok((median, if correct { histogram.clone_correct(median) } else { histogram }))
 }
 
 impl Sample {
@@ -99,10 +135,24 @@ impl Sample {
         let mut counts = Vec::new();
         let mut rates = Vec::new();
         let mut sent = 0;
+        // Set-ups do not follow each other without a pause: what was set up is taken down between them.
+        let mut back_to_back = true;
+        let mut footprint: Option<Footprint> = None;
+        let mut add = |more: &Footprint| {
+            let sum = footprint.get_or_insert_default();
+            sum.bytes += more.bytes;
+            sum.descriptors += more.descriptors;
+        };
         let mut received = Vec::new();
         for report in reports {
             match &report.measured {
                 Measured::Nothing => {}
+                Measured::Footprint(more) => add(more),
+                Measured::Setup(more, footprint) => {
+                    back_to_back = false;
+                    counts.extend_from_slice(more);
+                    add(footprint);
+                }
                 Measured::Sent(messages) => sent += messages,
                 Measured::Latency(more) => counts.extend_from_slice(more),
                 Measured::Rate { messages, nanoseconds } => {
@@ -125,10 +175,10 @@ impl Sample {
                 Combine::Sum => rates.iter().sum(),
                 Combine::Slowest => rates.iter().copied().fold(f64::INFINITY, f64::min),
             };
-            return Ok(Self { probes, figure, histogram: None });
+            return Ok(Self { probes, figure, histogram: None, footprint });
         }
-        let histogram = corrected(&counts)?;
-        Ok(Self { probes, figure: histogram.value_at_quantile(0.5) as f64, histogram: Some(histogram) })
+        let (median, histogram) = histogram_of(&counts, back_to_back)?;
+        Ok(Self { probes, figure: median as f64, histogram: Some(histogram), footprint })
     }
 }
 
@@ -142,7 +192,10 @@ mod tests {
 
     #[test]
     fn a_stall_counts_for_those_that_it_kept_waiting() {
-        let histogram = corrected(&[(100, 1000), (10_000, 1)]).unwrap();
+        let counts = [(100, 1000), (10_000, 1)];
+        assert_eq!(histogram_of(&counts, false).unwrap().1.len(), 1001);
+        let (median, histogram) = histogram_of(&counts, true).unwrap();
+        assert_eq!(median, 100);
         // The stall itself, and 9,900, 9,800, … 100 for those behind it.
         assert_eq!(histogram.len(), 1000 + 100);
         assert_eq!(histogram.value_at_quantile(0.5), 100);
@@ -159,7 +212,8 @@ mod tests {
         assert_eq!(Sample::new(&reports, Combine::Sum).unwrap().figure, 4000.0);
         assert_eq!(Sample::new(&reports, Combine::Slowest).unwrap().figure, 1000.0);
         assert!(Sample::new(&reports[..1], Combine::Sum).is_err());
-        let sent = |messages| vec![report(Measured::Sent(messages)), report(Measured::Rate { messages: 5, nanoseconds: 1 })];
+        let sent =
+            |messages| vec![report(Measured::Sent(messages)), report(Measured::Rate { messages: 5, nanoseconds: 1 })];
         assert!(Sample::new(&sent(5), Combine::Sum).is_ok() && Sample::new(&sent(5), Combine::Slowest).is_ok());
         assert!(Sample::new(&sent(6), Combine::Sum).is_err() && Sample::new(&sent(6), Combine::Slowest).is_err());
     }

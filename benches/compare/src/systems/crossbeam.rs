@@ -92,10 +92,12 @@ impl<T> TryPop<T> for Arc<ArrayQueue<T>> {
     }
 }
 
+type Ends = (channel::Sender<Box<[u8]>>, channel::Receiver<Box<[u8]>>);
+
 /// Boxes that travel by pointer, and come back by another channel to be filled again.
 pub(crate) struct Boxes {
-    full: (channel::Sender<Box<[u8]>>, channel::Receiver<Box<[u8]>>),
-    empty: (channel::Sender<Box<[u8]>>, channel::Receiver<Box<[u8]>>),
+    full: Ends,
+    empty: Ends,
     damage: u64,
 }
 

@@ -7,12 +7,14 @@ use anyhow::Result;
 
 use crate::measure::actors::{self, Actor, Part};
 use crate::measure::content::expect;
-use crate::measure::sample::Stopwatch;
+use crate::measure::sample::{Footprint, Stopwatch};
 use crate::measure::{Combine, Measured, Plan, Sample, clock};
 use crate::way::{Receiver, Sender};
 
 /// How often at least.
 const LEAST: u64 = 3;
+/// The turn that tells what is held; the later ones tell how long it takes. Before it, all that is made at first use is made.
+const WEIGHED: u64 = 2;
 /// What a first message carries, plus how many came before.
 const FIRST: u64 = 7;
 
@@ -54,15 +56,19 @@ fn of_turn(plan: &Plan, turn: u64) -> Plan {
     Plan { name: format!("{}-{turn}", plan.name), ..plan.clone() }
 }
 
-/// As long as [`LEAST`] and the plan's duration say; the first turn does not count.
+/// As long as [`LEAST`] and the plan's duration say.
 fn make<S: Start>(plan: &Plan, actor: &Actor<'_>) -> Result<Measured> {
     let flag = |index| actor.stage.flag(index);
     actor.ready();
     let mut stopwatch = Stopwatch::new(0)?;
     let begun = Instant::now();
     let mut last_before = 0;
+    let mut footprint = Footprint::default();
     for turn in 1.. {
         let plan = of_turn(plan, turn);
+        if turn == WEIGHED {
+            footprint = Footprint::now()?;
+        }
         let before = clock::monotonic();
         let mut maker = S::create(&plan)?;
         flag(CREATED).store(turn, Ordering::Release);
@@ -71,8 +77,11 @@ fn make<S: Start>(plan: &Plan, actor: &Actor<'_>) -> Result<Measured> {
         maker.flush()?;
         let arrived = wait_for(flag(ARRIVED_AT), last_before + 1);
         last_before = arrived;
-        if turn > 1 {
+        if turn > WEIGHED {
             stopwatch.note(arrived.saturating_sub(before));
+        } else if turn == WEIGHED {
+            actor.stage.meet();
+            footprint = Footprint::now()?.since(footprint);
         }
         let last = stopwatch.len() >= LEAST && begun.elapsed() > plan.duration;
         flag(LAST).store(u64::from(last), Ordering::Relaxed);
@@ -85,20 +94,28 @@ fn make<S: Start>(plan: &Plan, actor: &Actor<'_>) -> Result<Measured> {
         }
     }
     actor.done();
-    Ok(stopwatch.measured())
+    Ok(Measured::Setup(stopwatch.counts(), footprint))
 }
 
 fn join<S: Start>(plan: &Plan, actor: &Actor<'_>) -> Result<Measured> {
     let flag = |index| actor.stage.flag(index);
     actor.ready();
+    let mut footprint = Footprint::default();
     for turn in 1.. {
         let plan = of_turn(plan, turn);
         wait_for(flag(CREATED), turn);
+        if turn == WEIGHED {
+            footprint = Footprint::now()?;
+        }
         let mut guest = S::attach(&plan)?;
         guest.connect()?;
         flag(ATTACHED).store(turn, Ordering::Release);
         expect(guest.receive()?, FIRST + turn)?;
         flag(ARRIVED_AT).store(clock::monotonic(), Ordering::Release);
+        if turn == WEIGHED {
+            actor.stage.meet();
+            footprint = Footprint::now()?.since(footprint);
+        }
         actor.stage.meet();
         let last = flag(LAST).load(Ordering::Relaxed) == 1;
         drop(guest);
@@ -108,7 +125,7 @@ fn join<S: Start>(plan: &Plan, actor: &Actor<'_>) -> Result<Measured> {
         }
     }
     actor.done();
-    Ok(Measured::Nothing)
+    Ok(Measured::Footprint(footprint))
 }
 
 /// Waits until something succeeds, for as long as a sample may take.
