@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::measure::{Delivery, Plan, Sample, Wait};
+use crate::results::Kind;
 
 /// A kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -162,6 +163,13 @@ pub(crate) struct Case {
     pub(crate) payload: usize,
     pub(crate) system: &'static str,
     pub(crate) run: Run,
+}
+
+impl Case {
+    /// Whether it measures another's work.
+    pub(crate) fn is_rival(&self) -> bool {
+        matches!(Kind::of(self.system), Kind::Rival { .. })
+    }
 }
 
 impl std::fmt::Display for Case {

@@ -61,7 +61,10 @@ fn latencies(results: &Results, bench: Bench, placement: Placement, path: &Path)
             .collect(),
     };
     let curves: Vec<Curve> = here().filter(|one| one.payload == payload).map(curve).collect();
-    let label = |power: &f64| format!("{} %", 100.0 - 10_f64.powf(2.0 - power));
+    let label = |power: &f64| {
+        let digits = (power.ceil() as usize).saturating_sub(2);
+        format!("{:.digits$} %", 100.0 - 10_f64.powf(2.0 - power))
+    };
     let frame = Frame {
         title: format!("{}: {}, {}", bench.name(), table::bytes(payload), placement.name()),
         x: ("of all round trips", 0.3..rarest),
@@ -156,7 +159,6 @@ fn chart(path: &Path, frame: &Frame<'_>, curves: &[Curve]) -> Result<bool> {
         .label_style((FONT, 13))
         .draw()
         .map_err(|error| failed(&error))?;
-    // The best at the end of the curves stands highest in the legend.
     for (index, curve) in curves.iter().enumerate() {
         let (width, filled) = match Kind::of(&curve.name) {
             Kind::Ours { .. } => (4, true),

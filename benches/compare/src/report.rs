@@ -53,6 +53,13 @@ pub(crate) fn text(cases: &Cases, taken: &[Taken<'_>], results: &Results) -> Str
             footprints.plain()
         );
     }
+    let failures: Vec<&String> = taken.iter().flat_map(|taken| &taken.failures).collect();
+    if !failures.is_empty() {
+        let _ = writeln!(text, "\nSamples that failed\n");
+        for failure in failures {
+            let _ = writeln!(text, "{failure}");
+        }
+    }
     let behind = table::behind(&results.rows);
     if !behind.lines.is_empty() {
         let _ = write!(text, "\nWhere a rival is ahead of the best of ours\n\n{}", behind.plain());

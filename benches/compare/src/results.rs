@@ -171,11 +171,13 @@ fn floor(unit: Unit, bounce: f64) -> f64 {
     }
 }
 
-/// What is made durable is compared with a bare msync of the same run, which has nothing to do with cores.
+/// What is made durable is compared with a bare msync of the same run, in the same placement if there was one: it has nothing to do with cores.
 fn durable_floor(rows: &mut [Row]) {
     let msyncs: Vec<Row> = rows.iter().filter(|row| row.system == "floor-msync").cloned().collect();
     for row in rows {
-        if let Some(msync) = msyncs.iter().find(|msync| msync.beside(row)) {
+        let same_work = |msync: &&Row| msync.bench == row.bench && msync.payload == row.payload;
+        let same_place = msyncs.iter().find(|msync| msync.beside(row));
+        if let Some(msync) = same_place.or_else(|| msyncs.iter().find(same_work)) {
             row.floor = msync.median;
             row.ratio_to_floor = rounded(row.median / msync.median);
         }
@@ -207,7 +209,7 @@ mod tests {
             histogram: None,
             footprint: None,
         };
-        Taken { case, samples: figures.iter().map(sample).collect(), rejected: 0 }
+        Taken { case, samples: figures.iter().map(sample).collect(), rejected: 0, failures: Vec::new() }
     }
 
     fn case(bench: Bench, system: &'static str) -> Case {
@@ -246,9 +248,10 @@ mod tests {
     #[test]
     fn durable_rows_are_compared_with_msync() {
         let floor = taken(&case(Bench::DurableAppend, "floor-msync"), &[(200_000.0, 100.0)]);
-        let rival = taken(&case(Bench::DurableAppend, "redb"), &[(600_000.0, 100.0)]);
+        let rival = taken(&case(Bench::DurableAppend, "redb/processes"), &[(600_000.0, 100.0), (800_000.0, 500.0)]);
         let rows = Results::new(&[floor, rival]).unwrap().rows;
         assert_eq!((rows[1].floor, rows[1].ratio_to_floor), (200_000.0, 3.0));
+        assert_eq!((rows[2].placement, rows[2].floor, rows[2].ratio_to_floor), (Placement::Far, 200_000.0, 4.0));
     }
 
     #[test]

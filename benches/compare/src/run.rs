@@ -89,6 +89,8 @@ pub(crate) struct Taken<'a> {
     pub(crate) samples: Vec<Sample>,
     /// Those whose probes do not.
     pub(crate) rejected: usize,
+    /// What went wrong, of a rival's.
+    pub(crate) failures: Vec<String>,
 }
 
 /// What would be measured.
@@ -111,7 +113,8 @@ pub(crate) fn measure(cases: &Cases, length: Length, damage: bool) -> Result<Vec
     plan.damage = u64::from(damage);
     let begun = Instant::now();
     let progress = progress(length.rounds() * cases.cases.len());
-    let mut taken: Vec<_> = cases.cases.iter().map(|case| Taken { case, samples: Vec::new(), rejected: 0 }).collect();
+    let mut taken: Vec<_> =
+        cases.cases.iter().map(|case| Taken { case, samples: Vec::new(), rejected: 0, failures: Vec::new() }).collect();
     let mut number = 0_u64;
     for round in 0..length.rounds() {
         let so_far = begun.elapsed();
@@ -133,7 +136,15 @@ pub(crate) fn measure(cases: &Cases, length: Length, damage: bool) -> Result<Vec
                     expect_failure(case, outcome)?;
                     break;
                 }
-                let sample = outcome.with_context(|| case.to_string())?;
+                let sample = match outcome.with_context(|| case.to_string()) {
+                    Ok(sample) => sample,
+                    // A rival's fault is told, and does not cost us the others' figures.
+                    Err(error) if length != Length::Tiny && !plan.interrupt.is_set() && case.is_rival() => {
+                        taken.failures.push(format!("{error:#}"));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 if length == Length::Tiny || agree(sample.probes) {
                     taken.samples.push(sample);
                     break;

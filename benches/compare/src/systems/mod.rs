@@ -20,6 +20,7 @@ mod shmem;
 mod spsc;
 mod sqlite;
 mod streams;
+mod waiting;
 
 use crate::case::{Bench, Cases, Run};
 use crate::work::stream::{Batch, Single};
@@ -58,6 +59,11 @@ pub(crate) fn all() -> Cases {
 fn ours(cases: &mut Cases) {
     use records::Records;
     use spsc::Spsc;
+    use waiting::{Bulk, ByDefault, Waiting};
+
+    type Patient<const N: usize> = Waiting<Spsc<N>, ByDefault>;
+    type BulkSpsc<const N: usize> = Waiting<Spsc<N>, Bulk>;
+    type BulkRecords = Waiting<Records, Bulk>;
 
     cases.system("ipc-spsc", "named segment, values; capacity as the others; spin, or sleep at once");
     by_value!(cases, RttSpin, "ipc-spsc", round_trip::processes, Spsc, [1, 7, 8, 128]);
@@ -73,11 +79,30 @@ fn ours(cases: &mut Cases) {
     cases.each(Bench::OneWay, &ONE_WAY, "ipc-spsc-records", stream::processes::<Records, Single>);
     cases.each(Bench::OneWayBatch, &ONE_WAY, "ipc-spsc-records", stream::processes::<Records, Batch>);
 
+    let bulk = "waits as the documentation has it for streams: looks every 10 µs for a millisecond, then sleeps";
+    cases.system("ipc-spsc-bulk", bulk);
+    by_value!(cases, OneWay, "ipc-spsc-bulk", stream::processes, BulkSpsc, [1, 8, 128], Single);
+    by_value!(cases, OneWayBatch, "ipc-spsc-bulk", stream::processes, BulkSpsc, [1, 8, 128], Batch);
+    cases.system("ipc-spsc-records-bulk", bulk);
+    cases.each(Bench::OneWay, &ONE_WAY, "ipc-spsc-records-bulk", stream::processes::<BulkRecords, Single>);
+    cases.each(Bench::OneWayBatch, &ONE_WAY, "ipc-spsc-records-bulk", stream::processes::<BulkRecords, Batch>);
+    cases.system("ipc-spsc-bulk/threads", bulk);
+    by_value!(cases, OneWay, "ipc-spsc-bulk/threads", stream::threads, BulkSpsc, [1, 8, 128], Single);
+    by_value!(cases, OneWayBatch, "ipc-spsc-bulk/threads", stream::threads, BulkSpsc, [1, 8, 128], Batch);
+
     cases.system("ipc-spsc/threads", "as ipc-spsc, both ends in one process");
     by_value!(cases, RttSpin, "ipc-spsc/threads", round_trip::threads, Spsc, [1, 7, 8, 128]);
     by_value!(cases, RttSleep, "ipc-spsc/threads", round_trip::threads, Spsc, [1, 128]);
     by_value!(cases, OneWay, "ipc-spsc/threads", stream::threads, Spsc, [1, 8, 128], Single);
     by_value!(cases, OneWayBatch, "ipc-spsc/threads", stream::threads, Spsc, [1, 8, 128], Batch);
+
+    // Beside channels that look for a while before they sleep, which in this bench is long enough.
+    let system = "ipc-spsc-default/threads";
+    cases.system(
+        system,
+        "as ipc-spsc/threads, and waits as it does unless told otherwise: about 50 µs of looking, then asleep",
+    );
+    by_value!(cases, RttSleep, system, round_trip::threads, Patient, [1, 128]);
 }
 
 fn floors(cases: &mut Cases) {
@@ -249,7 +274,7 @@ fn between_threads(cases: &mut Cases) {
     let system = "crossbeam-channel/threads";
     cases.system(
         system,
-        "bounded; try_send and try_recv where both sides spin, send and recv otherwise; slabs as boxes that come back",
+        "bounded; try_send and try_recv where both sides spin, otherwise send and recv, which look before they sleep; slabs as boxes that come back",
     );
     by_value!(cases, RttSpin, system, round_trip::threads, Channel, [1, 7, 8, 128]);
     by_value!(cases, RttSleep, system, round_trip::threads, Channel, [1, 128]);
@@ -268,7 +293,10 @@ fn between_threads(cases: &mut Cases) {
     by_value!(cases, Mpmc, system, stream::threads, Queue, [1, 8], Single);
 
     let system = "kanal/threads";
-    cases.system(system, "bounded; try_send and try_recv where both sides spin, send and recv otherwise");
+    cases.system(
+        system,
+        "bounded; try_send and try_recv where both sides spin, otherwise send and recv, which look before they sleep",
+    );
     by_value!(cases, RttSpin, system, round_trip::threads, Kanal, [1, 7, 8, 128]);
     by_value!(cases, RttSleep, system, round_trip::threads, Kanal, [1, 128]);
     by_value!(cases, OneWay, system, stream::threads, Kanal, [1, 8, 128], Single);

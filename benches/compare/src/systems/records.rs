@@ -61,7 +61,7 @@ impl Drop for Records {
 
 #[derive(Debug)]
 pub(crate) struct RecordsSender {
-    producer: RecordProducer,
+    pub(super) producer: RecordProducer,
     payload: usize,
     damage: u64,
     buffer: Vec<Vec<u8>>,
@@ -88,7 +88,7 @@ impl BatchSender for RecordsSender {
 
 #[derive(Debug)]
 pub(crate) struct RecordsReceiver {
-    consumer: RecordConsumer,
+    pub(super) consumer: RecordConsumer,
     batch: usize,
 }
 

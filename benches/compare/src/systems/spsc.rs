@@ -63,7 +63,7 @@ impl<const N: usize> Drop for Spsc<N> {
 
 #[derive(Debug)]
 pub(crate) struct SpscSender<const N: usize> {
-    producer: Producer<[u64; N]>,
+    pub(super) producer: Producer<[u64; N]>,
     damage: u64,
     buffer: Vec<[u64; N]>,
 }
@@ -87,7 +87,7 @@ impl<const N: usize> BatchSender for SpscSender<N> {
 
 #[derive(Debug)]
 pub(crate) struct SpscReceiver<const N: usize> {
-    consumer: Consumer<[u64; N]>,
+    pub(super) consumer: Consumer<[u64; N]>,
     buffer: Vec<[u64; N]>,
 }
 
