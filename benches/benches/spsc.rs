@@ -1,10 +1,11 @@
-//! The one-to-one ring: what an operation costs in one process, and a round trip between two threads.
+//! The one-to-one ring: what an operation costs in one process, and a round trip between two threads and between two processes.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench fails by panicking; criterion's macros have no docs")]
 
 use std::hint::black_box;
+use std::process::Command;
 use std::time::Instant;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use ipc_core::wait::WaitStrategy;
 use ipc_core::{Payload, Segment};
 use ipc_ring::spsc::{Consumer, Producer, RecordConsumer, RecordProducer, RecordRing, Ring};
@@ -98,5 +99,76 @@ fn two_threads(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_process, two_threads);
-criterion_main!(benches);
+/// Tells this program, started again, that it is the other process: the segment's name.
+const ECHO: &str = "IPC_BENCH_ECHO";
+
+/// Sends back what comes, until the other side closes.
+fn echo(name: &str) {
+    let segment = Segment::named(name).open().unwrap();
+    let mut there = Consumer::<u64>::open(&segment, "there").unwrap();
+    let mut back = Producer::<u64>::open(&segment, "back").unwrap();
+    let mut records_there = RecordConsumer::open(&segment, "records there").unwrap();
+    let mut records_back = RecordProducer::open(&segment, "records back").unwrap();
+    there.set_strategy(WaitStrategy::spin());
+    records_there.set_strategy(WaitStrategy::spin());
+    while let Some(value) = there.pop().unwrap() {
+        back.push(value).unwrap();
+    }
+    while let Some(record) = records_there.peek().unwrap() {
+        records_back.push(&record).unwrap();
+        record.release();
+    }
+}
+
+fn two_processes(criterion: &mut Criterion) {
+    let name = format!("bench-echo-{}", std::process::id());
+    let segment = Segment::named(&name).replace_dead(true).transient(true).create().unwrap();
+    for ring in ["there", "back"] {
+        Ring::<u64>::create(&segment, ring, 8).unwrap();
+        RecordRing::create(&segment, &format!("records {ring}"), 4096).unwrap();
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap()).env(ECHO, &name).spawn().unwrap();
+    let mut group = criterion.benchmark_group("spsc, two processes");
+
+    let mut there = Producer::<u64>::open(&segment, "there").unwrap();
+    let mut back = Consumer::<u64>::open(&segment, "back").unwrap();
+    back.set_strategy(WaitStrategy::spin());
+    let mut next = 0;
+    group.bench_function("round trip 8 B, spinning", |bencher| {
+        bencher.iter(|| {
+            there.push(next).unwrap();
+            assert_eq!(back.pop(), Ok(Some(next)));
+            next += 1;
+        });
+    });
+    there.close();
+
+    let mut there = RecordProducer::open(&segment, "records there").unwrap();
+    let mut back = RecordConsumer::open(&segment, "records back").unwrap();
+    back.set_strategy(WaitStrategy::spin());
+    let mut sent = [0; 64];
+    group.bench_function("round trip of a record of 64 B, spinning", |bencher| {
+        bencher.iter(|| {
+            sent[0] = u8::wrapping_add(sent[0], 1);
+            there.push(&sent).unwrap();
+            let record = back.peek().unwrap().unwrap();
+            assert_eq!(*record, sent);
+            record.release();
+        });
+    });
+    there.close();
+    group.finish();
+    assert!(child.wait().unwrap().success());
+}
+
+criterion_group!(benches, one_process, two_threads, two_processes);
+
+fn main() {
+    match std::env::var(ECHO) {
+        Ok(name) => echo(&name),
+        Err(_) => {
+            benches();
+            Criterion::default().configure_from_args().final_summary();
+        }
+    }
+}

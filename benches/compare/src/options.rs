@@ -1,0 +1,95 @@
+//! The command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::instructions::{self, HotPath};
+use crate::results::Results;
+use crate::run::{self, Length};
+use crate::{plot, readme, report, systems};
+
+/// Measures our rings, floors and other systems side by side, and prints what came out.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Options {
+    /// Fewer and shorter samples: under two minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Only the benches whose name contains this.
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Also write the rows here.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Also draw plots into this directory.
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
+    /// Only say what would be measured.
+    #[arg(long)]
+    list: bool,
+    /// Measure nothing; put the tables of the rows in --from between the markers of this document.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    readme: Option<PathBuf>,
+    /// A file that --json wrote.
+    #[arg(long, value_name = "FILE", requires = "readme")]
+    from: Option<PathBuf>,
+    /// Count the instructions of our hot paths instead; needs valgrind.
+    #[arg(long)]
+    instructions: bool,
+    /// Do one hot path, to be counted.
+    #[arg(long, hide = true, requires = "count")]
+    hot: Option<HotPath>,
+    /// How often.
+    #[arg(long, hide = true, requires = "hot")]
+    count: Option<u64>,
+    /// The least that shows that everything works; its figures mean nothing.
+    #[arg(long, hide = true)]
+    tiny: bool,
+    /// Damage every message: everything has to fail.
+    #[arg(long, hide = true)]
+    damage: bool,
+}
+
+impl Options {
+    pub(crate) fn run(self) -> Result<()> {
+        if let Some((path, count)) = self.hot.zip(self.count) {
+            return path.run(count);
+        }
+        if self.instructions {
+            return Ok(std::io::stdout().write_all(instructions::text()?.as_bytes())?);
+        }
+        if let Some((readme, from)) = self.readme.as_ref().zip(self.from.as_ref()) {
+            return readme::replace(readme, &Results::read(from)?);
+        }
+        let mut cases = systems::all();
+        if let Some(pattern) = &self.only {
+            cases.cases.retain(|case| case.bench.name().contains(pattern));
+            anyhow::ensure!(!cases.cases.is_empty(), "no bench has {pattern:?} in its name: see --list");
+        }
+        if self.list {
+            return run::list(&cases);
+        }
+        let length = match (self.tiny, self.quick) {
+            (true, _) => Length::Tiny,
+            (_, true) => Length::Quick,
+            _ => Length::Full,
+        };
+        let taken = run::measure(&cases, length, self.damage)?;
+        if self.damage {
+            return Ok(());
+        }
+        let results = Results::new(&taken)?;
+        std::io::stdout().write_all(report::text(&cases, &taken, &results).as_bytes())?;
+        if let Some(path) = &self.json {
+            results.write(path)?;
+        }
+        if let Some(directory) = &self.plot {
+            let drawn = plot::draw(&results, directory)?;
+            eprintln!("{drawn} plots in {}", directory.display());
+        }
+        Ok(())
+    }
+}
