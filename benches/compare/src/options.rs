@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use crate::instructions::{self, HotPath};
+use crate::readme::Extent;
 use crate::results::Results;
 use crate::run::{self, Length};
 use crate::{plot, readme, report, systems};
@@ -30,11 +31,14 @@ pub(crate) struct Options {
     /// Only say what would be measured.
     #[arg(long)]
     list: bool,
-    /// Measure nothing; put the tables of the rows in --from between the markers of this document.
+    /// Measure nothing; put a summary of the rows in --from between the markers of this document.
     #[arg(long, value_name = "FILE", requires = "from")]
     readme: Option<PathBuf>,
+    /// Measure nothing; put all tables of the rows in --from between the markers of this document.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    tables: Option<PathBuf>,
     /// A file that --json wrote.
-    #[arg(long, value_name = "FILE", requires = "readme")]
+    #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Count the instructions of our hot paths instead; needs valgrind.
     #[arg(long)]
@@ -61,8 +65,16 @@ impl Options {
         if self.instructions {
             return Ok(std::io::stdout().write_all(instructions::text()?.as_bytes())?);
         }
-        if let Some((readme, from)) = self.readme.as_ref().zip(self.from.as_ref()) {
-            return readme::replace(readme, &Results::read(from)?);
+        if let Some(from) = &self.from {
+            anyhow::ensure!(
+                self.readme.is_some() || self.tables.is_some(),
+                "--from needs --readme or --tables: where to put them"
+            );
+            let rows = Results::read(from)?;
+            for (path, extent) in [(&self.readme, Extent::Summary), (&self.tables, Extent::Everything)] {
+                path.as_ref().map_or(Ok(()), |path| readme::replace(path, &rows, extent))?;
+            }
+            return Ok(());
         }
         let mut cases = systems::all();
         if let Some(pattern) = &self.only {

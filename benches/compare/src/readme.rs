@@ -1,19 +1,28 @@
-//! README's numbers, between two markers, from a file of rows.
+//! Numbers in documents, between two markers, from a file of rows: README's few, and all of them.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::results::Row;
-use crate::table;
+use crate::results::{Kind, Row, best};
+use crate::table::{self, Grid};
 
 const BEGIN: &str = "<!-- numbers: begin -->";
 const END: &str = "<!-- numbers: end -->";
 
+/// How much of the rows a document shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// A line for each work that we do, with the best of the others.
+    Summary,
+    /// All tables.
+    Everything,
+}
+
 /// Replaces what stands between the markers of a document.
-pub(crate) fn replace(path: &Path, rows: &[Row]) -> Result<()> {
+pub(crate) fn replace(path: &Path, rows: &[Row], extent: Extent) -> Result<()> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
-    let text = replaced(&text, &section(rows)?).with_context(|| format!("{path:?}"))?;
+    let text = replaced(&text, &section(rows, extent)?).with_context(|| format!("{path:?}"))?;
     std::fs::write(path, text).with_context(|| format!("cannot write {path:?}"))
 }
 
@@ -24,7 +33,7 @@ fn replaced(text: &str, section: &str) -> Result<String> {
 }
 
 /// The tables of the most common placement.
-pub(crate) fn section(rows: &[Row]) -> Result<String> {
+fn section(rows: &[Row], extent: Extent) -> Result<String> {
     ensure!(!rows.is_empty(), "there are no rows");
     let placement = table::most_common(rows).context("there are no rows")?;
     let here: Vec<&Row> = rows.iter().filter(|row| row.placement == placement).collect();
@@ -41,11 +50,47 @@ pub(crate) fn section(rows: &[Row]) -> Result<String> {
         table::figure(bounce),
         table::figure(bounce_most),
     );
-    for (title, grid) in table::grids(rows, placement) {
-        text.push_str(&format!("\n{title}:\n\n{}", grid.markdown()));
+    match extent {
+        Extent::Summary => text.push_str(&format!("\n{}", summary(&here).markdown())),
+        Extent::Everything => {
+            for (title, grid) in table::grids(rows, placement) {
+                text.push_str(&format!("\n{title}:\n\n{}", grid.markdown()));
+            }
+        }
     }
     text.push('\n');
     Ok(text)
+}
+
+/// Ours and the best of the others, between processes and between threads, for each work that we do.
+fn summary(rows: &[&Row]) -> Grid {
+    let head = ["work", "ours, processes", "best other, processes", "ours, threads", "best other, threads", "floor"];
+    let mut grid = Grid { head: head.map(str::to_owned).to_vec(), lines: Vec::new() };
+    let mut done: Vec<(&str, usize)> = Vec::new();
+    for row in rows.iter().filter(|row| matches!(row.kind(), Kind::Ours { .. })) {
+        let work = (row.bench.as_str(), row.payload);
+        if done.contains(&work) {
+            continue;
+        }
+        done.push(work);
+        let best = |kind: Kind| best(rows.iter().copied().filter(|other| other.beside(row) && other.kind() == kind));
+        let mut line = vec![format!("{} {}, {}", row.bench, table::bytes(row.payload), row.unit)];
+        for threads in [false, true] {
+            let (ours, other) = (best(Kind::Ours { threads }), best(Kind::Rival { threads }));
+            line.push(ours.map_or_else(String::new, |ours| table::figure(ours.median)));
+            line.push(other.map_or_else(String::new, |other| {
+                let name = other.system.trim_end_matches("/processes").trim_end_matches("/threads");
+                let ratio =
+                    ours.map_or_else(String::new, |ours| format!(" (×{})", table::figure(other.median / ours.median)));
+                format!("{name} {}{ratio}", table::figure(other.median))
+            }));
+        }
+        line.push(best(Kind::Floor).map_or_else(String::new, |floor| {
+            format!("{} {}", floor.system.trim_start_matches("floor-"), table::figure(floor.median))
+        }));
+        grid.lines.push(line);
+    }
+    grid
 }
 
 #[cfg(test)]
@@ -69,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_tables_of_the_most_common_placement() {
-        let section = section(&rows()).unwrap();
+        let section = section(&rows(), Extent::Everything).unwrap();
         let expected = "Medians of 8 to 9 samples each, placement \u{201c}near\u{201d}: two cache lines bounced took 100 to 110 ns meanwhile. \
                         In brackets: how many times our figure that is. ns: lower is better; Mops/s: higher is better.
 
@@ -90,6 +135,19 @@ One way, between threads:
     }
 
     #[test]
+    fn the_summary_has_ours_and_the_best_of_the_others() {
+        let section = section(&rows(), Extent::Summary).unwrap();
+        let table = section.split_once("\n\n").unwrap().1;
+        let expected =
+            "| work | ours, processes | best other, processes | ours, threads | best other, threads | floor |
+|---|---|---|---|---|---|
+| rtt_spin 8 B, ns | 150 | iceoryx2 600 (×4.00) |  |  |  |
+
+";
+        assert_eq!(table, expected);
+    }
+
+    #[test]
     fn only_what_stands_between_the_markers_changes() {
         let text = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
         let once = replaced(&text, "new\n").unwrap();
@@ -101,7 +159,7 @@ One way, between threads:
 
     #[test]
     fn no_rows_are_an_error() {
-        assert!(section(&[]).is_err());
+        assert!(section(&[], Extent::Summary).is_err());
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Row {
     }
 
     /// Whether two rows may be compared.
-    fn beside(&self, other: &Self) -> bool {
+    pub(crate) fn beside(&self, other: &Self) -> bool {
         (self.bench.as_str(), self.payload, self.placement) == (other.bench.as_str(), other.payload, other.placement)
     }
 }

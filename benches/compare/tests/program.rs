@@ -106,9 +106,13 @@ fn every_case_runs_and_has_a_row() {
     // What the rows make of a document.
     let document = directory.path().join("document.md");
     std::fs::write(&document, "a\n<!-- numbers: begin -->\n<!-- numbers: end -->\nb\n").unwrap();
-    compare(&["--readme", &path(&document), "--from", &path(&json)]);
-    let written = std::fs::read_to_string(&document).unwrap();
-    assert!(written.contains("| work |") && written.ends_with("<!-- numbers: end -->\nb\n"), "{written}");
+    for (how, table) in
+        [("--readme", "| work | ours, processes | best other, processes |"), ("--tables", "| work | ipc-spsc |")]
+    {
+        compare(&[how, &path(&document), "--from", &path(&json)]);
+        let written = std::fs::read_to_string(&document).unwrap();
+        assert!(written.contains(table) && written.ends_with("<!-- numbers: end -->\nb\n"), "{written}");
+    }
 }
 
 #[test]
