@@ -10,6 +10,8 @@ use std::mem::MaybeUninit;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
+use crate::sync::MODEL;
+
 /// A chunk that is read and written in one volatile access at any alignment.
 macro_rules! chunk {
     ($name:ident, $inner:ty) => {
@@ -53,6 +55,11 @@ macro_rules! step {
 /// processes that write it at the same time.
 #[inline(always)]
 pub unsafe fn copy(source: *const u8, target: *mut u8, len: usize) {
+    #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+    if MODEL {
+        // SAFETY: as the caller says.
+        return unsafe { crate::sync::model::copy(source, target, len) };
+    }
     let (mut source, mut target, mut left) = (source, target, len);
     #[cfg(target_arch = "x86_64")]
     if left >= WIDE && std::arch::is_x86_feature_detected!("avx") {
@@ -163,7 +170,7 @@ macro_rules! words {
 #[inline(always)]
 pub unsafe fn write<T: NoUninit>(target: *mut u8, value: &T) {
     let (mut source, mut target, mut left) = (std::ptr::from_ref(value).cast::<u8>(), target, size_of::<T>());
-    if left <= IN_REGISTERS {
+    if left <= IN_REGISTERS && !MODEL {
         words!(source.read, target.write_volatile, left);
     } else {
         // SAFETY: `value` is valid for its size and has no uninitialised bytes; the caller vouches for the target; a reference
@@ -181,7 +188,7 @@ pub unsafe fn write<T: NoUninit>(target: *mut u8, value: &T) {
 pub unsafe fn read<T: AnyBitPattern>(source: *const u8) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     let (mut source, mut target, mut left) = (source, value.as_mut_ptr().cast::<u8>(), size_of::<T>());
-    if left <= IN_REGISTERS {
+    if left <= IN_REGISTERS && !MODEL {
         words!(source.read_volatile, target.write, left);
     } else {
         // SAFETY: the caller vouches for the source; private memory does not overlap it.

@@ -9,11 +9,14 @@ pub use strategy::{Cancel, WaitStrategy};
 
 use std::time::{Duration, Instant};
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, MODEL, Ordering};
 
 /// How long a sleeper sleeps before it looks whether its peer is dead and whether it was cancelled. Nothing is taken from
 /// anybody when it passes.
-pub const SLICE: Duration = Duration::from_millis(100);
+pub const SLICE: Duration = Duration::from_millis(if MODEL { MODEL_SLICE } else { 100 });
+
+/// No time passes under a model checker: a wake-up that comes late there is one that never comes.
+const MODEL_SLICE: u64 = 1 << 40;
 
 /// The first nap where no fence reaches the publisher: far longer than a store takes to leave a core.
 const FIRST_NAP: Duration = Duration::from_micros(200);
