@@ -343,7 +343,8 @@ impl Endpoint {
             cancel: self.cancel.as_ref(),
             fences: self.lines.fences(self.other_side()),
         };
-        let outcome = match wait.until(&mut look, || self.check_other(), || count(sleeps)) {
+        let gone = || matches!(self.other(), Other::Closed | Other::GaveUp);
+        let outcome = match wait.until(&mut look, gone, || self.check_other(), || count(sleeps)) {
             Ok(found) => Ok(found),
             Err(Interrupted::TimedOut) => Err(RingError::TimedOut),
             Err(Interrupted::Cancelled) => Err(RingError::Cancelled),
