@@ -67,24 +67,78 @@ pub fn record(number: u64, words: usize) -> Vec<u8> {
     number.to_le_bytes().repeat(words)
 }
 
-/// Runs a model under loom: all schedules with at most `preemptions` switches that no thread asked for, and all values that the loads may return.
+/// How long the record of a number is in a model whose records have several lengths.
+pub fn words(lengths: &[usize], number: u64) -> usize {
+    lengths[number as usize % lengths.len()]
+}
+
+/// Runs a model under loom: all schedules with at most `preemptions` switches that no thread asked for (`LOOM_MAX_PREEMPTIONS` says otherwise), and all values
+/// that the loads may return. `fences`: see [`Execution::begin`].
+///
+/// Returns in how many executions `model` returned true.
 #[cfg(ipc_model = "loom")]
-pub fn check(preemptions: usize, fences: bool, model: impl Fn() + Send + Sync + 'static) {
+pub fn explore(preemptions: usize, fences: bool, model: impl Fn() -> bool + Send + Sync + 'static) -> Explored {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
-    let begun = std::time::Instant::now();
-    let executions = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&executions);
+    let counters: Arc<[AtomicU64; 2]> = Arc::default();
+    let shared = Arc::clone(&counters);
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.max_branches = 20_000;
     builder.check(move || {
-        counter.fetch_add(1, Ordering::Relaxed);
+        shared[0].fetch_add(1, Ordering::Relaxed);
         let execution = Execution::begin(fences);
-        model();
+        if model() {
+            shared[1].fetch_add(1, Ordering::Relaxed);
+        }
         drop(execution);
     });
+    let [executions, truths] = [0, 1].map(|index| counters[index].load(Ordering::Relaxed));
+    Explored { executions, truths }
+}
+
+/// What was explored.
+#[cfg(ipc_model = "loom")]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Explored {
+    /// Executions.
+    pub executions: u64,
+    /// Those of which the model said true.
+    pub truths: u64,
+}
+
+/// Explores each of several models, with at most three preemptions, or two where threads sleep, and says what that was. Each has to say true at least once: that what it is there for took place.
+#[cfg(ipc_model = "loom")]
+pub fn check<M: Fn() -> bool + Send + Sync + 'static>(fences: bool, models: impl IntoIterator<Item = M>) {
+    let begun = std::time::Instant::now();
+    let mut executions = 0;
+    for (index, model) in models.into_iter().enumerate() {
+        let explored = explore(if fences { 2 } else { 3 }, fences, model);
+        assert!(explored.truths > 0, "variant {index}: what is modelled never took place");
+        executions += explored.executions;
+    }
+    say(executions, begun);
+}
+
+/// Explores a model with at most two preemptions for each number of accesses after which its mortal can be killed, up to the first that it outlives. `model` is given that number,
+/// and returns whether it was killed.
+#[cfg(ipc_model = "loom")]
+pub fn check_deaths<M: Fn() -> bool + Send + Sync + 'static>(model: impl Fn(usize) -> M) {
+    let begun = std::time::Instant::now();
+    let mut executions = 0;
+    for accesses in 0.. {
+        let explored = explore(2, false, model(accesses));
+        executions += explored.executions;
+        if explored.truths == 0 {
+            assert!(accesses > 10, "killed at every access");
+            break;
+        }
+    }
+    say(executions, begun);
+}
+
+#[cfg(ipc_model = "loom")]
+fn say(executions: u64, begun: std::time::Instant) {
     let name = std::thread::current().name().unwrap_or("model").to_owned();
-    let executions = executions.load(Ordering::Relaxed);
     println!("{name}: {executions} executions in {:.1} s", begun.elapsed().as_secs_f64());
 }

@@ -67,7 +67,7 @@ struct World {
     pieces: Vec<Piece>,
     /// Whether light fences order anything.
     fences: bool,
-    /// Set when the mortal peer is dead; nothing else is published with it.
+    /// Set when the mortal peer is dead.
     death: Rc<modelled::AtomicU64>,
     died: bool,
     mortal: Option<Mortal>,
@@ -134,7 +134,13 @@ pub(super) fn enroll(region: &Region, at: usize, len: usize) {
     let granules = match known {
         Some((_, true)) => return,
         Some((granules, false)) => granules,
-        None => (start..start + len).step_by(GRANULE).map(Granule::new).collect(),
+        None => {
+            let made: Rc<[Granule]> = (start..start + len).step_by(GRANULE).map(Granule::new).collect();
+            // Where a bell may stand. Made now: to loom, making a word is a plain write of it.
+            // SAFETY: enrolled memory is mapped.
+            made.first().inspect(|first| drop(first.narrow.set(unsafe { AtomicU32::at(first.word.memory.cast()) })));
+            made
+        }
     };
     with(|world| world.pieces.push(Piece { start, identity, granules }));
 }
@@ -160,9 +166,7 @@ pub(super) unsafe fn word64<'a>(place: NonNull<u8>) -> &'a AtomicU64 {
 
 /// See [`word32`](super::word32).
 pub(super) unsafe fn word32<'a>(place: NonNull<u8>) -> &'a AtomicU32 {
-    let granule = granule_of(place);
-    // SAFETY: the caller vouches for the place.
-    granule.narrow.get_or_init(|| unsafe { AtomicU32::at(granule.word.memory.cast()) })
+    granule_of(place).narrow.get().expect("bells stand where a piece begins")
 }
 
 impl Granule {
@@ -235,14 +239,8 @@ macro_rules! atomic {
                 unsafe { &*self.word.get() }
             }
 
-            /// What was stored last, by whomever.
-            fn last(&self) -> $int {
-                // SAFETY: enrolled memory is mapped.
-                unsafe { self.memory.read_volatile() }
-            }
-
             fn remember(&self, value: $int) {
-                // SAFETY: as in `last`, and threads do not run at the same time.
+                // SAFETY: enrolled memory is mapped, and threads do not run at the same time.
                 unsafe { self.memory.write_volatile(value) }
             }
 
@@ -291,6 +289,12 @@ atomic!(AtomicU64, u64);
 atomic!(AtomicU32, u32);
 
 impl AtomicU64 {
+    /// What stands here in memory.
+    fn bytes(&self) -> u64 {
+        // SAFETY: enrolled memory is mapped, and threads do not run at the same time.
+        unsafe { self.memory.read_volatile() }
+    }
+
     /// A read of payload here.
     #[track_caller]
     fn read_plain(&self) {
@@ -312,7 +316,7 @@ impl AtomicU64 {
             pass();
             write();
             // SAFETY: the only reference: loom switches no threads in here.
-            unsafe { &mut *self.word.get() }.with_mut(|value| *value = self.last());
+            unsafe { &mut *self.word.get() }.with_mut(|value| *value = self.bytes());
         }
         #[cfg(ipc_model = "shuttle")]
         {
@@ -320,7 +324,7 @@ impl AtomicU64 {
             write();
             // Nothing else runs between the two.
             // SAFETY: as above.
-            *unsafe { &mut *self.word.get() }.get_mut() = self.last();
+            *unsafe { &mut *self.word.get() }.get_mut() = self.bytes();
         }
     }
 }
@@ -401,8 +405,9 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout: Duration) ->
     }
     let sleepers = sleepers_of(word);
     let guard = sleepers.lock.lock().expect("a panic ends the model");
-    // The kernel compares what stands in memory, whatever a load in user space might still return.
-    if word.last() == expected && !with(|world| world.died) {
+    // The kernel's look at the word, ordered with a waker's store by its lock. An access of the checker's, though memory holds what was stored last: which of two
+    // stores that nothing orders came last is the checker's to say, and it has to say the same to the waker.
+    if word.word().load(Ordering::Relaxed) == expected && !with(|world| world.died) {
         drop(sleepers.woken.wait(guard));
     }
     Ok(())
@@ -437,12 +442,13 @@ pub fn mortal<R>(peer: PeerId, accesses: usize, life: impl FnOnce() -> R) -> Opt
             Some(lived)
         }
         Err(cause) if cause.is::<Died>() => {
-            // From here on the thread is somebody else. Relaxed: the kernel's word orders nothing.
+            // From here on the thread is somebody else.
             let death = with(|world| {
                 world.mortal.iter_mut().for_each(|mortal| mortal.left = usize::MAX);
                 Rc::clone(&world.death)
             });
-            death.store(1, Ordering::Relaxed);
+            // What a process did happened before the kernel let go of its lease, and that before anybody is told.
+            death.store(1, Ordering::Release);
             // Time passes: all sleeps end, and nobody sleeps again for ever.
             let granules: Vec<Rc<[Granule]>> =
                 with(|world| world.pieces.iter().map(|piece| Rc::clone(&piece.granules)).collect());
@@ -461,5 +467,5 @@ pub fn mortal<R>(peer: PeerId, accesses: usize, life: impl FnOnce() -> R) -> Opt
 pub(super) fn life(peer: u64) -> Option<bool> {
     let death =
         with(|world| world.mortal.as_ref().filter(|mortal| mortal.peer == peer).map(|_| Rc::clone(&world.death)))?;
-    Some(death.load(Ordering::Relaxed) == 0)
+    Some(death.load(Ordering::Acquire) == 0)
 }
