@@ -4,6 +4,7 @@
 #![cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a model fails by panicking")]
 
+#[cfg(ipc_model = "loom")]
 use ipc_core::sync::model::Execution;
 use ipc_core::wait::WaitStrategy;
 use ipc_core::{Payload, Segment};
@@ -73,7 +74,8 @@ pub fn words(lengths: &[usize], number: u64) -> usize {
 }
 
 /// Runs a model under loom: all schedules with at most `preemptions` switches that no thread asked for (`LOOM_MAX_PREEMPTIONS` says otherwise), and all values
-/// that the loads may return. `fences`: see [`Execution::begin`].
+/// that the loads may return. `fences`: see
+/// [`Execution::begin`].
 ///
 /// Returns in how many executions `model` returned true.
 #[cfg(ipc_model = "loom")]

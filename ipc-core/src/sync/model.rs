@@ -407,7 +407,13 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, _timeout: Duration) ->
     let guard = sleepers.lock.lock().expect("a panic ends the model");
     // The kernel's look at the word, ordered with a waker's store by its lock. An access of the checker's, though memory holds what was stored last: which of two
     // stores that nothing orders came last is the checker's to say, and it has to say the same to the waker.
-    if word.word().load(Ordering::Relaxed) == expected && !with(|world| world.died) {
+    if word.word().load(Ordering::Relaxed) != expected {
+        return Ok(());
+    }
+    if with(|world| world.died) {
+        drop(guard);
+        thread::yield_now();
+    } else {
         drop(sleepers.woken.wait(guard));
     }
     Ok(())
