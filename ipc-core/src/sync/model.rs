@@ -9,6 +9,7 @@
 //!
 //! What a model does not have: time. A sleep ends when it is ended, and a sleeper that nobody wakes is a deadlock, which both checkers report. Only when
 //! the mortal peer has [died](mortal) do sleeps end by themselves, as they all do after [`SLICE`](crate::wait::SLICE).
+#![expect(clippy::expect_used, reason = "a model fails by panicking")]
 
 use std::cell::{OnceCell, RefCell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -184,11 +184,11 @@ fn typed_end_after_the_last_value() {
 /// Who has drained the ring knows that all was read, and what its readers did before they said so.
 fn drain() -> bool {
     use loom::cell::UnsafeCell;
-    use std::sync::Arc;
+    use std::rc::Rc;
     let (mut producer, mut consumer) = pair::<u64>(2);
     producer.try_push(1).unwrap();
-    let done = Arc::new(UnsafeCell::new(()));
-    let mark = Arc::clone(&done);
+    let done = Rc::new(UnsafeCell::new(()));
+    let mark = Rc::clone(&done);
     let popping = thread::spawn(move || {
         assert_eq!(consumer.try_pop(), Ok(1));
         mark.with_mut(|_| ());
