@@ -49,6 +49,7 @@ const CONSUMER: &str = "ipc-ring/src/spsc/consumer.rs";
 const CURSOR: &str = "ipc-ring/src/spsc/cursor.rs";
 const ENDPOINT: &str = "ipc-ring/src/spsc/endpoint.rs";
 const PRODUCER: &str = "ipc-ring/src/spsc/producer.rs";
+const RECORD_CONSUMER: &str = "ipc-ring/src/spsc/record_consumer.rs";
 const RECORDS: &str = "ipc-ring/src/spsc/record_producer.rs";
 const RING: &str = "ipc-ring/src/spsc/ring.rs";
 const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
@@ -332,6 +333,48 @@ const STEPS: &[Mutation] = &[
             "        self.endpoint.explain(gone)",
         )],
         CaughtBy("typed_end"),
+    ),
+    mutation(
+        "a value is acknowledged before it is handed out",
+        CONSUMER,
+        &[(
+            "self.cursor.step();\n        Ok(value)",
+            "self.cursor.step();\n        self.acknowledge();\n        Ok(value)",
+        )],
+        CaughtBy("takeover_killed_consumer"),
+    ),
+    mutation(
+        "a record is acknowledged before it is handed out",
+        RECORD_CONSUMER,
+        &[(
+            "self.step_over(found);\n        Ok(found.len)",
+            "self.step_over(found);\n        self.acknowledge();\n        Ok(found.len)",
+        )],
+        CaughtBy("takeover_killed_record_consumer"),
+    ),
+    mutation(
+        "a successor goes on from the hint alone, values",
+        RING,
+        &[("cursor.find_tail(head)?;", "")],
+        CaughtBy("takeover_killed_producer"),
+    ),
+    mutation(
+        "a successor goes on from the hint alone, records",
+        RECORDS,
+        &[(
+            "while let Some(found) = bytes.look(position, bytes.offset(position))? {",
+            "while let Some(found) = bytes.look(position, bytes.offset(position))?.filter(|_| false) {",
+        )],
+        CaughtBy("takeover_killed_record_producer"),
+    ),
+    mutation(
+        "a role is claimed by a store",
+        ROLE,
+        &[(
+            "self.word.compare_exchange(bits, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
+            "{ self.word.store(mine, Ordering::Release); true }",
+        )],
+        CaughtBy("takeover_two_claimers"),
     ),
     mutation(
         "the control word is stored before the item",

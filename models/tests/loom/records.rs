@@ -144,11 +144,11 @@ fn views(bulk: bool) -> bool {
         first += 1;
     }
     let pushing = thread::spawn(move || {
-        let next = push_some(&mut producer, SHORT, Way::Push, first, first + 2);
+        let next = push_some(&mut producer, SHORT, Way::Push, first, first + 3);
         (producer, next)
     });
     let mut next = 1;
-    for _ in 0..if bulk { 2 } else { 3 } {
+    for _ in 0..if bulk { 3 } else { 5 } {
         let mut see = |view: &[u8]| {
             assert_eq!(view, record(next, words(SHORT, next)));
             next += 1;
