@@ -14,6 +14,8 @@ use std::mem::MaybeUninit;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
+use crate::sync::MODEL;
+
 /// From this many bytes on, the wider loop is worth the question whether the processor has it.
 #[cfg(target_arch = "x86_64")]
 const WIDE: usize = 128;
@@ -91,6 +93,11 @@ macro_rules! step {
 /// processes that write it at the same time.
 #[inline(always)]
 pub unsafe fn copy(source: *const u8, target: *mut u8, len: usize) {
+    #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+    if MODEL {
+        // SAFETY: as the caller says.
+        return unsafe { crate::sync::model::copy(source, target, len) };
+    }
     let (mut source, mut target, mut left) = (source, target, len);
     #[cfg(target_arch = "x86_64")]
     if left >= WIDE && std::arch::is_x86_feature_detected!("avx") {
@@ -210,7 +217,7 @@ macro_rules! words {
 #[inline(always)]
 pub unsafe fn write<T: NoUninit>(target: *mut u8, value: &T) {
     let (mut source, mut target, mut left) = (std::ptr::from_ref(value).cast::<u8>(), target, size_of::<T>());
-    if left <= IN_REGISTERS {
+    if left <= IN_REGISTERS && !MODEL {
         words!(target, source.read_unaligned, target.write_volatile, left);
     } else {
         // SAFETY: `value` is valid for its size and has no uninitialised bytes; the caller vouches for the target; a reference
@@ -245,7 +252,7 @@ pub fn prefetch(start: *const u8, len: usize) {
 #[inline(always)]
 pub unsafe fn write_slice<T: NoUninit>(target: *mut u8, values: &[T]) {
     let (mut source, mut target, mut left) = (values.as_ptr().cast::<u8>(), target, size_of_val(values));
-    if size_of::<T>() <= IN_REGISTERS {
+    if size_of::<T>() <= IN_REGISTERS && !MODEL {
         words!(target, source.read_unaligned, target.write_volatile, left);
     } else {
         // SAFETY: the slice is valid for its size and has no uninitialised bytes; the caller vouches for the target; a reference to
@@ -262,7 +269,7 @@ pub unsafe fn write_slice<T: NoUninit>(target: *mut u8, values: &[T]) {
 #[inline(always)]
 pub unsafe fn read_slice<T: NoUninit + AnyBitPattern>(source: *const u8, values: &mut [T]) {
     let (mut source, mut target, mut left) = (source, values.as_mut_ptr().cast::<u8>(), size_of_val(values));
-    if size_of::<T>() <= IN_REGISTERS {
+    if size_of::<T>() <= IN_REGISTERS && !MODEL {
         words!(source, source.read_volatile, target.write_unaligned, left);
     } else {
         // SAFETY: as for `write_slice`, the other way round; every bit pattern is a `T`.
@@ -279,7 +286,7 @@ pub unsafe fn read_slice<T: NoUninit + AnyBitPattern>(source: *const u8, values:
 pub unsafe fn read<T: AnyBitPattern>(source: *const u8) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     let (mut source, mut target, mut left) = (source, value.as_mut_ptr().cast::<u8>(), size_of::<T>());
-    if left <= IN_REGISTERS {
+    if left <= IN_REGISTERS && !MODEL {
         words!(source, source.read_volatile, target.write_unaligned, left);
     } else {
         // SAFETY: the caller vouches for the source; private memory does not overlap it.

@@ -1,5 +1,6 @@
 //! The few system calls that nix lacks or wraps in the wrong shape, and what /proc tells.
 #![expect(unsafe_code, reason = "membarrier has no wrapper in nix or rustix")]
+#![cfg_attr(any(ipc_model = "loom", ipc_model = "shuttle"), allow(dead_code, reason = "models sleep by other means"))]
 
 use std::fs::File;
 use std::io::{self, Read};

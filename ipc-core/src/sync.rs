@@ -1,11 +1,104 @@
 //! The one file that chooses the atomics.
 //!
 //! Everything in shared memory is accessed through the types named here. A model checker swaps them in this file
-//! and nowhere else.
+//! and nowhere else: `--cfg ipc_model="loom"` or `"shuttle"` puts in the place of the words of rings, bells and roles those of `sync/model.rs`.
+//! A checker's atomic is larger than eight bytes, so such words are not cast from memory but asked for by [`word64`] and [`word32`].
+#![expect(unsafe_code, reason = "words of shared memory at places that the caller has checked")]
 
-pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::ptr::NonNull;
+
+pub use std::sync::atomic::{AtomicBool, Ordering};
+
+#[cfg(not(any(ipc_model = "loom", ipc_model = "shuttle")))]
+pub use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+#[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+pub mod model;
+#[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+pub use model::{AtomicU32, AtomicU64, fence};
+
+#[cfg(not(any(ipc_model = "loom", ipc_model = "shuttle")))]
+pub(crate) use crate::os::{futex_wait, futex_wake};
+#[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+pub(crate) use model::{futex_wait, futex_wake};
 
 use crate::os;
+use crate::segment::Region;
+
+/// Whether a model checker runs this code.
+pub const MODEL: bool = cfg!(any(ipc_model = "loom", ipc_model = "shuttle"));
+
+/// The atomics of what no model covers: the segment's own tables, which change when a peer or an object comes or goes.
+pub mod unmodelled {
+    pub use std::sync::atomic::{AtomicU64, fence};
+}
+
+/// The 8-byte word of shared memory at `place`.
+///
+/// # Safety
+///
+/// `place` is a multiple of 8, valid for reads and writes of 8 bytes for as long as the reference is used, and accessed as an atomic word, or
+/// through [`copy`](crate::copy), alone meanwhile.
+#[inline(always)]
+pub unsafe fn word64<'a>(place: NonNull<u8>) -> &'a AtomicU64 {
+    #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+    // SAFETY: as the caller says.
+    unsafe {
+        model::word64(place)
+    }
+    #[cfg(not(any(ipc_model = "loom", ipc_model = "shuttle")))]
+    // SAFETY: as the caller says; every bit pattern is a value, and writers elsewhere are what an atomic bears.
+    unsafe {
+        place.cast::<AtomicU64>().as_ref()
+    }
+}
+
+/// The 4-byte word of shared memory at `place`.
+///
+/// # Safety
+///
+/// As for [`word64`], for 4 bytes.
+#[inline(always)]
+pub unsafe fn word32<'a>(place: NonNull<u8>) -> &'a AtomicU32 {
+    #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+    // SAFETY: as the caller says.
+    unsafe {
+        model::word32(place)
+    }
+    #[cfg(not(any(ipc_model = "loom", ipc_model = "shuttle")))]
+    // SAFETY: as in `word64`.
+    unsafe {
+        place.cast::<AtomicU32>().as_ref()
+    }
+}
+
+/// Tells a model checker which part of a region holds words that it is to watch, and payload that lies among them. Nothing otherwise.
+#[inline(always)]
+pub fn enroll(region: &Region, at: usize, len: usize) {
+    #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+    model::enroll(region, at, len);
+    let _ = (region, at, len);
+}
+
+/// Tells a model checker of a view of payload in place: `write` if it may be written through. Nothing otherwise.
+#[inline(always)]
+pub fn lend(place: *const u8, len: usize, write: bool) {
+    #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+    model::lend(place, len, write);
+    let _ = (place, len, write);
+}
+
+/// Whether a model says that the peer of these bits lives, or does not.
+#[inline(always)]
+pub(crate) fn modelled_life(peer: u64) -> Option<bool> {
+    #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+    return model::life(peer);
+    #[cfg(not(any(ipc_model = "loom", ipc_model = "shuttle")))]
+    {
+        let _ = peer;
+        None
+    }
+}
 
 /// Bytes in a cache line, as the format lays it out.
 ///
@@ -25,6 +118,8 @@ pub const LINE_PAIR: usize = 2 * CACHE_LINE;
 /// [`wait`](crate::wait)) and does not sleep for long without a look.
 #[inline(always)]
 pub fn light_fence() {
+    #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+    model::light_fence();
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
 }
 
@@ -38,6 +133,9 @@ pub fn light_fence() {
 /// Returns whether the kernel did it; `false` means that only the local fence was executed.
 pub fn heavy_fence() -> bool {
     fence(Ordering::SeqCst);
+    if MODEL {
+        return true;
+    }
     let done = os::membarrier_global_expedited();
     fence(Ordering::SeqCst);
     done
@@ -52,5 +150,5 @@ pub fn heavy_fence() -> bool {
 ///
 /// Returns whether this process is now registered. Idempotent; a fork child inherits nothing and is asked again.
 pub fn register_for_heavy_fences(even_if_slow: bool) -> bool {
-    os::membarrier_register(even_if_slow)
+    MODEL || os::membarrier_register(even_if_slow)
 }

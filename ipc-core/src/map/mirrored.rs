@@ -8,7 +8,7 @@ use super::range::FileRange;
 use super::reservation::Reservation;
 use crate::copy;
 use crate::error::{Error, Result};
-use crate::sync::AtomicU64;
+use crate::sync::unmodelled::AtomicU64;
 
 /// Pages of a file or memfd, mapped twice in a row: what runs over the end of the first is at the beginning of the second, so that every run of up to
 /// [`len`](Self::len) bytes is in one piece, wherever in the ring it begins.

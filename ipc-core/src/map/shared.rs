@@ -14,7 +14,8 @@ use super::protection::{Protection, ReadWrite};
 use super::range::FilePart;
 use crate::copy;
 use crate::error::{Error, Result};
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::Ordering;
+use crate::sync::unmodelled::{AtomicU64, fence};
 
 /// A shared mapping: what is written through it is seen by every other mapping of the same file or, if it is
 /// anonymous, by the children that `fork` makes.

@@ -12,7 +12,8 @@ use crate::os;
 use crate::payload::Payload;
 use crate::peer::PeerId;
 use crate::segment::header::Geometry;
-use crate::sync::{LINE_PAIR, Ordering, fence};
+use crate::sync::unmodelled::fence;
+use crate::sync::{LINE_PAIR, Ordering};
 
 /// Bytes of one entry.
 pub(crate) const OBJECT_ENTRY_SIZE: usize = 256;

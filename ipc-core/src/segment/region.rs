@@ -3,7 +3,8 @@
 use super::{ObjectInfo, Segment};
 use crate::error::Error;
 use crate::map::Mapping;
-use crate::sync::{AtomicBool, AtomicU64};
+use crate::sync::AtomicBool;
+use crate::sync::unmodelled::AtomicU64;
 
 /// An object that was found or made: what the directory says of it, and its bytes.
 #[derive(Debug, Clone)]

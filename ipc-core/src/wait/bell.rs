@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::os;
-use crate::sync::{AtomicU32, Ordering, heavy_fence};
+use crate::sync::{AtomicU32, Ordering, futex_wait, futex_wake, heavy_fence};
 
 const NOBODY: u32 = 0;
 const SLEEPING: u32 = 1;
@@ -64,7 +63,7 @@ impl<'a> Bell<'a> {
         // First the word, so that one who is only about to sleep does not; then the call, for one who does. Carries no data: the
         // sleeper looks at what was published, which pairs by itself.
         self.word.store(NOBODY, Ordering::Relaxed);
-        os::futex_wake(self.word);
+        futex_wake(self.word);
     }
 
     /// Announces this side, looks once more, and sleeps for at most `longest`; where no fence reaches the publisher, for at most `nap`.
@@ -82,7 +81,7 @@ impl<'a> Bell<'a> {
             return Sleep::NotNeeded;
         }
         let limit = if fenced && registered { longest } else { longest.min(nap) };
-        if os::futex_wait(self.word, SLEEPING, limit).is_err() {
+        if futex_wait(self.word, SLEEPING, limit).is_err() {
             // The word is gone from under us (a truncated file), or futexes are forbidden: pass the time in another way.
             std::thread::sleep(limit);
         }

@@ -9,11 +9,14 @@ pub use strategy::{Cancel, WaitStrategy};
 
 use std::time::{Duration, Instant};
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, MODEL, Ordering};
 
 /// How long a sleeper sleeps before it looks whether its peer is dead and whether it was cancelled. Nothing is taken from
 /// anybody when it passes.
-pub const SLICE: Duration = Duration::from_millis(100);
+pub const SLICE: Duration = Duration::from_millis(if MODEL { MODEL_SLICE } else { 100 });
+
+/// No time passes under a model checker: a wake-up that comes late there is one that never comes.
+const MODEL_SLICE: u64 = 1 << 40;
 
 /// The first nap where no fence reaches the publisher: far longer than a store takes to leave a core.
 const FIRST_NAP: Duration = Duration::from_micros(200);
@@ -51,7 +54,8 @@ pub struct Wait<'a> {
 impl Wait<'_> {
     /// Looks until `look` returns something.
     ///
-    /// `look` is called many times and has to be cheap. `peer` is called about every [`SLICE`], and once before the deadline or a cancellation ends
+    /// `look` is called many times and has to be cheap. `gone` is called before each sleep: it says, without a system call, whether those who could end the
+    /// wait have left and rung the bell for that; then `peer` is asked instead of sleeping. `peer` is called about every [`SLICE`], and once before the deadline or a cancellation ends
     /// the wait: it asks whether those who could end the wait still live. `slept` counts the sleeps.
     ///
     /// Lock-free, without a system call while it spins; a sleep costs two.
@@ -62,6 +66,7 @@ impl Wait<'_> {
     pub fn until<T, E>(
         &self,
         mut look: impl FnMut() -> Result<Option<T>, E>,
+        mut gone: impl FnMut() -> bool,
         mut peer: impl FnMut() -> Result<(), E>,
         mut slept: impl FnMut(),
     ) -> Result<T, Interrupted<E>> {
@@ -114,16 +119,14 @@ impl Wait<'_> {
                 let registered = self.fences.load(Ordering::Relaxed) != 0;
                 let outcome = self.bell.sleep(registered, nap, longest, || {
                     found = look().transpose();
-                    found.is_some()
+                    // Who left before the announcement did not ring.
+                    found.is_some() || gone()
                 });
-                match outcome {
-                    Sleep::NotNeeded => {}
-                    Sleep::Slept => {
-                        slept();
-                        // Woken for something that a look does not find: the other side may have left.
-                        next_question = Some(now);
-                    }
+                if outcome == Sleep::Slept {
+                    slept();
                 }
+                // If for something that a look does not find: the other side may have left.
+                next_question = Some(now);
                 // A publisher that no fence reaches is looked for again soon, then less and less often.
                 nap = (nap * 4).min(SLICE);
                 if let Some(found) = found {
@@ -164,6 +167,7 @@ mod tests {
             let mut questions = 0;
             let result: Result<(), Interrupted<Infallible>> = wait.until(
                 || Ok(None),
+                || false,
                 || {
                     questions += 1;
                     Ok(())
@@ -183,7 +187,7 @@ mod tests {
         cancel.cancel();
         for strategy in strategies() {
             let wait = Wait { cancel: Some(&cancel), ..wait(&word, strategy) };
-            let result: Result<(), Interrupted<Infallible>> = wait.until(|| Ok(None), || Ok(()), || {});
+            let result: Result<(), Interrupted<Infallible>> = wait.until(|| Ok(None), || false, || Ok(()), || {});
             assert_eq!(result, Err(Interrupted::Cancelled));
         }
     }
@@ -191,7 +195,8 @@ mod tests {
     #[test]
     fn a_dead_peer_ends_a_sleep() {
         let word = AtomicU32::new(0);
-        let result: Result<(), _> = wait(&word, WaitStrategy::sleep()).until(|| Ok(None), || Err("dead"), || {});
+        let result: Result<(), _> =
+            wait(&word, WaitStrategy::sleep()).until(|| Ok(None), || false, || Err("dead"), || {});
         assert_eq!(result, Err(Interrupted::Failed("dead")));
     }
 
@@ -210,7 +215,7 @@ mod tests {
                 assert!(Bell::new(&word).ring());
             });
             let look = || Ok::<_, Infallible>(published.load(Ordering::Acquire).then_some(()));
-            wait(&word, WaitStrategy::sleep()).until(look, || Ok(()), || {}).unwrap();
+            wait(&word, WaitStrategy::sleep()).until(look, || false, || Ok(()), || {}).unwrap();
         });
         assert!(!Bell::new(&word).ring(), "nobody sleeps any more");
     }

@@ -4,7 +4,7 @@
 use std::ptr::NonNull;
 
 use ipc_core::copy;
-use ipc_core::sync::{AtomicU64, Ordering};
+use ipc_core::sync::{self, AtomicU64, Ordering};
 
 use super::endpoint::{DATA, Lines};
 use crate::error::RingError;
@@ -36,6 +36,7 @@ impl Bytes {
     pub(super) fn new(lines: &Lines, capacity: u64, ring: u64) -> Self {
         let region = lines.region();
         assert!(ring > 0 && DATA as u64 + ring <= region.len() as u64, "the geometry was checked");
+        sync::enroll(region, DATA, ring as usize);
         // SAFETY: inside the region, whose first byte is not at address zero.
         let base = unsafe { NonNull::new_unchecked(region.as_ptr().add(DATA)) };
         Self { base, ring, max_record: record::max_record(capacity) }
@@ -51,7 +52,7 @@ impl Bytes {
     pub(super) fn control(&self, offset: u64) -> &AtomicU64 {
         debug_assert!(offset < self.ring && offset.is_multiple_of(CONTROL as u64));
         // SAFETY: inside the ring, which has whole lines and begins at one; accessed as an atomic word while nobody's payload lies there.
-        unsafe { self.base.add(offset as usize).cast::<AtomicU64>().as_ref() }
+        unsafe { sync::word64(self.base.add(offset as usize)) }
     }
 
     /// Zeroes the words from `from` to `to` in one line, both multiples of 8: nothing is committed there.
@@ -78,6 +79,7 @@ impl Bytes {
     /// `offset` and `len` must be those of a place in the ring, and nobody may write there while the view lives: the record is committed, was
     /// not acknowledged, and all peers follow the protocol.
     pub(super) unsafe fn view(&self, offset: u64, len: usize) -> &[u8] {
+        sync::lend(self.payload(offset), len, false);
         // SAFETY: inside the ring by the caller's word, and initialised: shared memory begins as zeros.
         unsafe { std::slice::from_raw_parts(self.payload(offset), len) }
     }
@@ -89,6 +91,7 @@ impl Bytes {
     /// As for [`view`](Self::view), and the place must be the producer's own: claimed and not committed. The caller has the only reference.
     #[expect(clippy::mut_from_ref, reason = "the memory is not part of the value that `&self` is of")]
     pub(super) unsafe fn room(&self, offset: u64, len: usize) -> &mut [u8] {
+        sync::lend(self.payload(offset), len, true);
         // SAFETY: as in `view`, and exclusive by the caller's word.
         unsafe { std::slice::from_raw_parts_mut(self.payload(offset), len) }
     }

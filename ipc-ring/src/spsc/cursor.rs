@@ -10,7 +10,7 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use ipc_core::sync::{AtomicU64, CACHE_LINE, Ordering};
+use ipc_core::sync::{self, AtomicU64, CACHE_LINE, Ordering};
 use ipc_core::{Payload, copy};
 
 use super::endpoint::{DATA, Lines};
@@ -89,6 +89,7 @@ impl<T: Payload> Cursor<T> {
     pub(super) fn new(lines: &Lines, cells: usize, position: u64) -> Self {
         let bytes = cells.checked_mul(Layout::<T>::STRIDE).and_then(|bytes| bytes.checked_add(DATA));
         assert!(cells > 1 && bytes.is_some_and(|bytes| bytes <= lines.region().len()), "the geometry was checked");
+        sync::enroll(lines.region(), DATA, cells * Layout::<T>::STRIDE);
         // SAFETY: inside the region, whose first byte is not at address zero.
         let base = unsafe { NonNull::new_unchecked(lines.region().as_ptr().add(DATA)) };
         let mut cursor = Self { base, cells, cell: base, index: 0, in_cell: 0, position: 0, payload: PhantomData };
@@ -127,7 +128,7 @@ impl<T: Payload> Cursor<T> {
     pub(super) fn control(&self) -> &AtomicU64 {
         // SAFETY: cells are aligned to lines, begin with a control word, and lie in a region that outlives this value (its owner holds it);
         // control words are only accessed as atomics.
-        unsafe { self.cell.cast::<AtomicU64>().as_ref() }
+        unsafe { sync::word64(self.cell) }
     }
 
     #[inline(always)]
@@ -202,7 +203,7 @@ impl<T: Payload> Cursor<T> {
             values = rest;
         }
         // SAFETY: as for `control`; `begun` was the current cell.
-        let control = unsafe { begun.cast::<AtomicU64>().as_ref() };
+        let control = unsafe { sync::word64(begun) };
         // Release: who sees the position sees the items. Pairs with the consumer's Acquire load of the same word.
         control.store(self.position, Ordering::Release);
     }

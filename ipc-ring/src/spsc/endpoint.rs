@@ -2,12 +2,13 @@
 #![expect(unsafe_code, reason = "words at fixed places of a region whose length was checked once")]
 
 use std::ptr::NonNull;
+use std::sync::atomic::compiler_fence;
 use std::time::Instant;
 
 use ipc_core::peer::process::Process;
 use ipc_core::peer::{PeerDescription, PeerId, Role, RoleState};
 use ipc_core::sync::{
-    AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences,
+    self, AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences,
 };
 use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Object, Region};
@@ -93,7 +94,11 @@ impl Lines {
     pub(super) fn new(object: &Object) -> Result<Self, Error> {
         let region = object.region.clone();
         match NonNull::new(region.as_ptr()) {
-            Some(base) if region.len() >= DATA => Ok(Self { base, region }),
+            Some(base) if region.len() >= DATA => {
+                // All words of a line stand at its beginning.
+                (PRODUCER_SIDE..DATA).step_by(LINE_PAIR).for_each(|line| sync::enroll(&region, line, 24));
+                Ok(Self { base, region })
+            }
             _ => Err(object.corrupted("the size of a ring", format!("at least {DATA}"), region.len())),
         }
     }
@@ -103,14 +108,14 @@ impl Lines {
         const { assert!(OFFSET + 8 <= DATA && OFFSET.is_multiple_of(8)) };
         // SAFETY: inside the region (its length was checked in `new`), aligned as its beginning is a multiple of two lines,
         // mapped while `region` lives, and used for atomic accesses only.
-        unsafe { self.base.add(OFFSET).cast::<AtomicU64>().as_ref() }
+        unsafe { sync::word64(self.base.add(OFFSET)) }
     }
 
     #[inline(always)]
     fn u32<const OFFSET: usize>(&self) -> &AtomicU32 {
         const { assert!(OFFSET + 4 <= DATA && OFFSET.is_multiple_of(4)) };
         // SAFETY: as for `u64`.
-        unsafe { self.base.add(OFFSET).cast::<AtomicU32>().as_ref() }
+        unsafe { sync::word32(self.base.add(OFFSET)) }
     }
 
     pub(super) fn region(&self) -> &Region {
@@ -277,7 +282,7 @@ impl Endpoint {
     #[inline(always)]
     pub(super) fn check_pages(&self) -> Result<(), RingError> {
         // The flag is set by a signal handler in the middle of one of those accesses: the compiler must not look at it before.
-        light_fence();
+        compiler_fence(Ordering::SeqCst);
         if self.lost.load(Ordering::Relaxed) { Err(RingError::Lost) } else { Ok(()) }
     }
 
@@ -340,7 +345,8 @@ impl Endpoint {
             cancel: self.cancel.as_ref(),
             fences: self.lines.fences(self.other_side()),
         };
-        let outcome = match wait.until(&mut look, || self.check_other(), || count(sleeps)) {
+        let gone = || matches!(self.other(), Other::Closed | Other::GaveUp);
+        let outcome = match wait.until(&mut look, gone, || self.check_other(), || count(sleeps)) {
             Ok(found) => Ok(found),
             Err(Interrupted::TimedOut) => Err(RingError::TimedOut),
             Err(Interrupted::Cancelled) => Err(RingError::Cancelled),

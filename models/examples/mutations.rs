@@ -1,0 +1,563 @@
+//! Weakens the orderings and fences of the ring and of its waiting, one at a time, in a copy of the source, and tells which models fail then; then does the
+//! same with steps of the algorithm. What it prints stands in docs/MEMORY_MODEL.md.
+//!
+//! `cargo run -p models --example mutations [word]`, half an hour; a word restricts it to mutations whose name has it. The loom models that are expected to fail run first;
+//! all of them only if those pass. A mutation that no model is expected to see says why, and it is an error if one does.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// One change to one file.
+struct Mutation {
+    name: &'static str,
+    file: &'static str,
+    /// What stands in the file exactly once, and what in its place.
+    edits: &'static [(&'static str, &'static str)],
+    expected: Expected,
+}
+
+enum Expected {
+    /// A part of the name of the models that fail.
+    CaughtBy(&'static str),
+    /// Why none does.
+    ByNone(&'static str),
+}
+use Expected::{ByNone, CaughtBy};
+
+impl Expected {
+    fn filter(&self) -> &'static str {
+        match self {
+            CaughtBy(models) => models,
+            ByNone(_) => "",
+        }
+    }
+}
+
+const fn mutation(
+    name: &'static str,
+    file: &'static str,
+    edits: &'static [(&'static str, &'static str)],
+    expected: Expected,
+) -> Mutation {
+    Mutation { name, file, edits, expected }
+}
+
+const BYTES: &str = "ipc-ring/src/spsc/bytes.rs";
+const CONSUMER: &str = "ipc-ring/src/spsc/consumer.rs";
+const CURSOR: &str = "ipc-ring/src/spsc/cursor.rs";
+const ENDPOINT: &str = "ipc-ring/src/spsc/endpoint.rs";
+const PRODUCER: &str = "ipc-ring/src/spsc/producer.rs";
+const RECORD_CONSUMER: &str = "ipc-ring/src/spsc/record_consumer.rs";
+const RECORDS: &str = "ipc-ring/src/spsc/record_producer.rs";
+const RING: &str = "ipc-ring/src/spsc/ring.rs";
+const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
+const BELL: &str = "ipc-core/src/wait/bell.rs";
+const WAIT: &str = "ipc-core/src/wait/mod.rs";
+const ROLE: &str = "ipc-core/src/peer/role.rs";
+const SYNC: &str = "ipc-core/src/sync.rs";
+
+const TAKES_OVER: &str =
+    "who takes over has seen by then all that the one before did: by the role, or because that one is dead";
+
+/// Every ordering stronger than Relaxed, and every fence.
+const ORDERINGS: &[Mutation] = &[
+    mutation(
+        "cell's control word, item: Release → Relaxed",
+        PRODUCER,
+        &[(
+            "self.cursor.control().store(published, Ordering::Release)",
+            "self.cursor.control().store(published, Ordering::Relaxed)",
+        )],
+        CaughtBy("typed_values"),
+    ),
+    mutation(
+        "cell's control word, slice: Release → Relaxed",
+        CURSOR,
+        &[("control.store(self.position, Ordering::Release)", "control.store(self.position, Ordering::Relaxed)")],
+        CaughtBy("typed_slices"),
+    ),
+    mutation(
+        "cell's control word, consumer: Acquire → Relaxed",
+        CONSUMER,
+        &[("cursor.control().load(Ordering::Acquire)", "cursor.control().load(Ordering::Relaxed)")],
+        CaughtBy("typed_values"),
+    ),
+    mutation(
+        "cell's control word, who takes over: Acquire → Relaxed",
+        CURSOR,
+        &[("self.control().load(Ordering::Acquire)", "self.control().load(Ordering::Relaxed)")],
+        CaughtBy("takeover_late"),
+    ),
+    mutation(
+        "head, consumer: Release → Relaxed",
+        SIDES,
+        &[("head().store(self.acknowledged, Ordering::Release)", "head().store(self.acknowledged, Ordering::Relaxed)")],
+        CaughtBy("typed_full"),
+    ),
+    mutation(
+        "head, producer of values: Acquire → Relaxed",
+        PRODUCER,
+        &[("head().load(Ordering::Acquire)", "head().load(Ordering::Relaxed)")],
+        CaughtBy("typed_full"),
+    ),
+    mutation(
+        "head, producer of records: Acquire → Relaxed",
+        RECORDS,
+        &[(
+            "let head = endpoint.lines().head().load(Ordering::Acquire)",
+            "let head = endpoint.lines().head().load(Ordering::Relaxed)",
+        )],
+        CaughtBy("records_in"),
+    ),
+    mutation(
+        "head, producer that drains: Acquire → Relaxed",
+        SIDES,
+        &[("head.load(Ordering::Acquire)", "head.load(Ordering::Relaxed)")],
+        CaughtBy("typed_drain"),
+    ),
+    mutation(
+        "head, who takes over a ring of values: Acquire → Relaxed",
+        RING,
+        &[("self.lines.head().load(Ordering::Acquire)", "self.lines.head().load(Ordering::Relaxed)")],
+        ByNone(TAKES_OVER),
+    ),
+    mutation(
+        "head, who takes over a ring of records: Acquire → Relaxed",
+        RECORDS,
+        &[("let head = lines.head().load(Ordering::Acquire)", "let head = lines.head().load(Ordering::Relaxed)")],
+        ByNone(TAKES_OVER),
+    ),
+    mutation(
+        "tail hint, producer: Release → Relaxed",
+        SIDES,
+        &[(
+            "tail_hint().store(self.position(), Ordering::Release)",
+            "tail_hint().store(self.position(), Ordering::Relaxed)",
+        )],
+        CaughtBy("takeover_late"),
+    ),
+    mutation(
+        "tail hint, who takes over a ring of values: Acquire → Relaxed",
+        RING,
+        &[("self.lines.tail_hint().load(Ordering::Acquire)", "self.lines.tail_hint().load(Ordering::Relaxed)")],
+        CaughtBy("takeover_late"),
+    ),
+    mutation(
+        "tail hint, who takes over a ring of records: Acquire → Relaxed",
+        RECORDS,
+        &[("lines.tail_hint().load(Ordering::Acquire)", "lines.tail_hint().load(Ordering::Relaxed)")],
+        ByNone(TAKES_OVER),
+    ),
+    mutation(
+        "record's control word: Release → Relaxed",
+        RECORDS,
+        &[(
+            "self.bytes.control(first.0).store(first.1, Ordering::Release)",
+            "self.bytes.control(first.0).store(first.1, Ordering::Relaxed)",
+        )],
+        CaughtBy("records_"),
+    ),
+    mutation(
+        "record's control word, slice: Release → Relaxed",
+        RECORDS,
+        &[(
+            "producer.bytes.control(offset).store(word, Ordering::Release)",
+            "producer.bytes.control(offset).store(word, Ordering::Relaxed)",
+        )],
+        CaughtBy("records_in_slices"),
+    ),
+    mutation(
+        "record's control word, consumer: Acquire → Relaxed",
+        BYTES,
+        &[(
+            "let word = self.control(offset).load(Ordering::Acquire)",
+            "let word = self.control(offset).load(Ordering::Relaxed)",
+        )],
+        CaughtBy("records_"),
+    ),
+    mutation(
+        "record's control word behind padding, consumer: Acquire → Relaxed",
+        BYTES,
+        &[(
+            "let word = self.control(at).load(Ordering::Acquire)",
+            "let word = self.control(at).load(Ordering::Relaxed)",
+        )],
+        ByNone("it was stored before the padding, whose word the consumer has acquired"),
+    ),
+    mutation(
+        "role, who looks at the other side: Acquire → Relaxed",
+        ROLE,
+        &[("Self::decode(self.word.load(Ordering::Acquire))", "Self::decode(self.word.load(Ordering::Relaxed))")],
+        CaughtBy("typed_end"),
+    ),
+    mutation(
+        "role, claimer's look: Acquire → Relaxed",
+        ROLE,
+        &[("let bits = self.word.load(Ordering::Acquire)", "let bits = self.word.load(Ordering::Relaxed)")],
+        ByNone("the claim itself acquires: see the next but one"),
+    ),
+    mutation(
+        "role, claim: AcqRel → Release",
+        ROLE,
+        &[("compare_exchange(bits, mine, Ordering::AcqRel,", "compare_exchange(bits, mine, Ordering::Release,")],
+        ByNone("the look before it acquires: see the next"),
+    ),
+    mutation(
+        "role, claimer's look and claim: both without Acquire",
+        ROLE,
+        &[
+            ("let bits = self.word.load(Ordering::Acquire)", "let bits = self.word.load(Ordering::Relaxed)"),
+            ("compare_exchange(bits, mine, Ordering::AcqRel,", "compare_exchange(bits, mine, Ordering::Release,"),
+        ],
+        CaughtBy("takeover"),
+    ),
+    mutation(
+        "role, claim: AcqRel → Acquire",
+        ROLE,
+        &[("compare_exchange(bits, mine, Ordering::AcqRel,", "compare_exchange(bits, mine, Ordering::Acquire,")],
+        ByNone(
+            "a claimer has published nothing yet, and what the one before released is acquired through its claim as well: an exchange goes on with a release sequence",
+        ),
+    ),
+    mutation(
+        "role, release: AcqRel → Acquire",
+        ROLE,
+        &[(
+            "compare_exchange(mine, mine | RELEASED, Ordering::AcqRel,",
+            "compare_exchange(mine, mine | RELEASED, Ordering::Acquire,",
+        )],
+        CaughtBy("typed_end"),
+    ),
+    mutation(
+        "role, release: AcqRel → Release",
+        ROLE,
+        &[(
+            "compare_exchange(mine, mine | RELEASED, Ordering::AcqRel,",
+            "compare_exchange(mine, mine | RELEASED, Ordering::Release,",
+        )],
+        ByNone("nothing is read after it"),
+    ),
+    mutation(
+        "no fence between publication and look at the bell",
+        ENDPOINT,
+        &[(
+            "light_fence();\n        self.lines.bell(self.other_side()).ring();",
+            "let _ = light_fence;\n        self.lines.bell(self.other_side()).ring();",
+        )],
+        CaughtBy("sleep_"),
+    ),
+    mutation(
+        "no fence between announcement and look",
+        BELL,
+        &[("let fenced = heavy_fence();", "let fenced = true; let _ = heavy_fence;")],
+        CaughtBy("sleep_"),
+    ),
+    mutation(
+        "fence between announcement and look: SeqCst → AcqRel",
+        SYNC,
+        &[(
+            "pub fn heavy_fence() -> bool {\n    fence(Ordering::SeqCst);",
+            "pub fn heavy_fence() -> bool {\n    fence(Ordering::AcqRel);",
+        )],
+        CaughtBy("sleep_"),
+    ),
+];
+
+/// Steps whose order, or whose being there at all, the proofs rely on.
+const STEPS: &[Mutation] = &[
+    mutation("no look after the announcement", BELL, &[("if look() {", "if false && look() {")], CaughtBy("sleep_")),
+    mutation(
+        "the look after the announcement does not ask who left",
+        WAIT,
+        &[("found.is_some() || gone()", "found.is_some() || (false && gone())")],
+        CaughtBy("sleep_"),
+    ),
+    mutation(
+        "the fence stands before the announcement",
+        BELL,
+        &[(
+            "self.word.store(SLEEPING, Ordering::Relaxed);\n        let fenced = heavy_fence();",
+            "let fenced = heavy_fence();\n        self.word.store(SLEEPING, Ordering::Relaxed);",
+        )],
+        CaughtBy("sleep_"),
+    ),
+    mutation(
+        "the waker calls first and clears the bell then",
+        BELL,
+        &[(
+            "self.word.store(NOBODY, Ordering::Relaxed);\n        futex_wake(self.word);",
+            "futex_wake(self.word);\n        self.word.store(NOBODY, Ordering::Relaxed);",
+        )],
+        CaughtBy("sleep_"),
+    ),
+    mutation(
+        "the waker does not call",
+        BELL,
+        &[("        futex_wake(self.word);", "        if false { futex_wake(self.word); }")],
+        CaughtBy("sleep_"),
+    ),
+    mutation(
+        "acknowledging does not wake",
+        SIDES,
+        &[(
+            "head().store(self.acknowledged, Ordering::Release);\n                self.endpoint.wake_other();",
+            "head().store(self.acknowledged, Ordering::Release);",
+        )],
+        CaughtBy("sleep_"),
+    ),
+    mutation(
+        "leaving does not wake",
+        ENDPOINT,
+        &[(
+            "self.lines.role(self.side).release(segment);\n        self.wake_other();",
+            "self.lines.role(self.side).release(segment);",
+        )],
+        CaughtBy("sleep_"),
+    ),
+    mutation(
+        "the role is released before it is said how",
+        ENDPOINT,
+        &[(
+            "self.lines.status(self.side).store(status, Ordering::Relaxed);\n        // Releases all that was published, and the status.\n        self.lines.role(self.side).release(segment);",
+            "self.lines.role(self.side).release(segment);\n        self.lines.status(self.side).store(status, Ordering::Relaxed);",
+        )],
+        CaughtBy("sleep_"),
+    ),
+    mutation(
+        "the end is told without another look",
+        CONSUMER,
+        &[(
+            "        match self.see() {\n            Ok(true) => RingError::Empty,\n            Ok(false) => self.endpoint.explain(gone),\n            Err(error) => error,\n        }",
+            "        self.endpoint.explain(gone)",
+        )],
+        CaughtBy("typed_end"),
+    ),
+    mutation(
+        "a value is acknowledged before it is handed out",
+        CONSUMER,
+        &[(
+            "self.cursor.step();\n        Ok(value)",
+            "self.cursor.step();\n        self.acknowledge();\n        Ok(value)",
+        )],
+        CaughtBy("takeover_killed_consumer"),
+    ),
+    mutation(
+        "a record is acknowledged before it is handed out",
+        RECORD_CONSUMER,
+        &[(
+            "self.step_over(found);\n        Ok(found.len)",
+            "self.step_over(found);\n        self.acknowledge();\n        Ok(found.len)",
+        )],
+        CaughtBy("takeover_killed_record_consumer"),
+    ),
+    mutation(
+        "a successor goes on from the hint alone, values",
+        RING,
+        &[("cursor.find_tail(head)?;", "")],
+        CaughtBy("takeover_killed_producer"),
+    ),
+    mutation(
+        "a successor goes on from the hint alone, records",
+        RECORDS,
+        &[(
+            "while let Some(found) = bytes.look(position, bytes.offset(position))? {",
+            "while let Some(found) = bytes.look(position, bytes.offset(position))?.filter(|_| false) {",
+        )],
+        CaughtBy("takeover_killed_record_producer"),
+    ),
+    mutation(
+        "a role is claimed by a store",
+        ROLE,
+        &[(
+            "self.word.compare_exchange(bits, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
+            "{ self.word.store(mine, Ordering::Release); true }",
+        )],
+        CaughtBy("takeover_two_claimers"),
+    ),
+    mutation(
+        "the control word is stored before the item",
+        PRODUCER,
+        &[(
+            "self.cursor.write(&value);\n        let published = self.cursor.position.wrapping_add(1);",
+            "let published = self.cursor.position.wrapping_add(1);\n        self.cursor.control().store(published, Ordering::Release);\n        self.cursor.write(&value);",
+        )],
+        CaughtBy("typed_values"),
+    ),
+    mutation(
+        "old payload is not cleared before the next control word is looked at",
+        BYTES,
+        &[(
+            "self.control(at).store(0, Ordering::Relaxed);",
+            "if false { self.control(at).store(0, Ordering::Relaxed); }",
+        )],
+        CaughtBy("records_"),
+    ),
+    mutation(
+        "a shorter record's remains are not cleared",
+        RECORDS,
+        &[(
+            "        if !end.is_multiple_of(LINE) {\n            self.bytes.clear(next, (next / LINE + 1) * LINE);\n        }\n        self.commit(Place { start, end }, len);",
+            "        self.commit(Place { start, end }, len);",
+        )],
+        CaughtBy("records_shorter"),
+    ),
+    mutation(
+        "an aborted record's remains are not cleared",
+        RECORDS,
+        &[("self.bytes.clear(start + CONTROL as u64, line_end);", "let _ = line_end;")],
+        CaughtBy("records_after_aborted"),
+    ),
+    mutation(
+        "a successor does not clear behind the tail",
+        RECORDS,
+        &[("bytes.clear(offset + CONTROL as u64, (offset / LINE + 1) * LINE);", "")],
+        CaughtBy("takeover_killed_record_producer"),
+    ),
+    mutation(
+        "a line behind the tail is cleared before the consumer is done with it",
+        RECORDS,
+        &[("if behind <= self.limit {", "if behind <= self.limit + LINE {")],
+        CaughtBy("records_"),
+    ),
+    mutation(
+        "records: a line less is left between tail and head",
+        RECORDS,
+        &[(
+            "*limit = (head / LINE * LINE).wrapping_add(bytes.ring - LINE);",
+            "*limit = (head / LINE * LINE).wrapping_add(bytes.ring);",
+        )],
+        CaughtBy("records_in"),
+    ),
+    mutation(
+        "values: room in the cell that the consumer has not left",
+        CURSOR,
+        &[("(head / per_cell * per_cell).wrapping_add(self.items())", "head.wrapping_add(self.items())")],
+        CaughtBy("typed_full"),
+    ),
+];
+
+fn main() -> ExitCode {
+    let word = std::env::args().nth(1).unwrap_or_default();
+    match run(&word) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all was as expected.
+fn run(word: &str) -> Outcome<bool> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the workspace has no directory")?;
+    let copy = std::env::temp_dir().join(format!("mutations-{}", std::process::id()));
+    let copied = copy_tree(root, &copy).and_then(|()| run_all(&copy, word));
+    std::fs::remove_dir_all(&copy)?;
+    copied
+}
+
+fn run_all(copy: &Path, word: &str) -> Outcome<bool> {
+    for checker in ["loom", "shuttle"] {
+        if let Some(failed) = failing(copy, checker, "")? {
+            return Err(format!("without a mutation these fail: {failed}").into());
+        }
+    }
+    let mut as_expected = true;
+    println!("| mutation | caught by |\n|---|---|");
+    for mutation in ORDERINGS.iter().filter(|mutation| mutation.name.contains(word)) {
+        let caught = mutated(copy, mutation, || {
+            Ok(match failing(copy, "loom", mutation.expected.filter())? {
+                None if !mutation.expected.filter().is_empty() => failing(copy, "loom", "")?,
+                caught => caught,
+            })
+        })?;
+        let as_it_should = match (&mutation.expected, &caught) {
+            (CaughtBy(_), Some(by)) => Ok(by.clone()),
+            (ByNone(why), None) => Ok(format!("none: {why}")),
+            (CaughtBy(_), None) => Err("**none**".to_owned()),
+            (ByNone(_), Some(by)) => Err(format!("**unexpectedly** {by}")),
+        };
+        as_expected &= as_it_should.is_ok();
+        let (Ok(verdict) | Err(verdict)) = as_it_should;
+        println!("| {} | {verdict} |", mutation.name);
+    }
+    println!("\n| mutation | caught by, loom | shuttle |\n|---|---|---|");
+    for mutation in STEPS.iter().filter(|mutation| mutation.name.contains(word)) {
+        let [loom, shuttle] = mutated(copy, mutation, || {
+            Ok([failing(copy, "loom", mutation.expected.filter())?, failing(copy, "shuttle", "")?])
+        })?;
+        as_expected &= loom.is_some();
+        let said = |caught: Option<String>| caught.unwrap_or_else(|| "–".to_owned());
+        println!("| {} | {} | {} |", mutation.name, said(loom), said(shuttle));
+    }
+    Ok(as_expected)
+}
+
+/// What `test` says while the mutation stands in the copy.
+fn mutated<T>(copy: &Path, mutation: &Mutation, test: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let path = copy.join(mutation.file);
+    let original = std::fs::read_to_string(&path)?;
+    let mut changed = original.clone();
+    for (from, to) in mutation.edits {
+        let places = changed.matches(from).count();
+        if places != 1 {
+            return Err(format!("{}: {places} places in {}", mutation.name, mutation.file).into());
+        }
+        changed = changed.replace(from, to);
+    }
+    std::fs::write(&path, changed)?;
+    let said = test();
+    std::fs::write(&path, original)?;
+    said
+}
+
+/// Runs the models whose name has `filter`; the names of those that failed, or `None`.
+fn failing(copy: &Path, checker: &str, filter: &str) -> Outcome<Option<String>> {
+    // A schedule without an end is as good as a failure, but takes its time.
+    let output = Command::new("timeout")
+        .args([
+            "600",
+            "cargo",
+            "test",
+            "--locked",
+            "--profile",
+            "model",
+            "-p",
+            "models",
+            "--test",
+            checker,
+            "--",
+            filter,
+        ])
+        .current_dir(copy)
+        .env("RUSTFLAGS", format!("--cfg ipc_model=\"{checker}\""))
+        .env("CARGO_TARGET_DIR", copy.join("target"))
+        .env("RUST_BACKTRACE", "0")
+        .output()?;
+    if output.status.success() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let names = text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    let names: Vec<&str> = names.map(|name| name.rsplit("::").next().unwrap_or(name)).collect();
+    if names.is_empty() && output.status.code() != Some(124) {
+        return Err(format!("it does not run: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(Some(if names.is_empty() { "no end within ten minutes".to_owned() } else { names.join(", ") }))
+}
+
+/// Copies what git knows of, as it stands in the working tree.
+fn copy_tree(root: &Path, copy: &Path) -> Outcome<()> {
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output()?;
+    for name in String::from_utf8(listed.stdout)?.split('\0').filter(|name| !name.is_empty()) {
+        let (from, to): (PathBuf, PathBuf) = (root.join(name), copy.join(name));
+        if let Some(directory) = to.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        std::fs::copy(from, to)?;
+    }
+    Ok(())
+}
