@@ -34,20 +34,25 @@ struct Frame<'a> {
 /// Draws all plots for which there are results into a directory, and returns how many that were.
 pub(crate) fn draw(results: &Results, directory: &Path) -> Result<usize> {
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {directory:?}"))?;
-    let Some(placement) = table::most_common(&results.rows) else { return Ok(0) };
     let mut drawn = 0;
     for (bench, file) in [(Bench::RttSpin, "latency-spinning.svg"), (Bench::RttSleep, "latency-sleeping.svg")] {
-        drawn += usize::from(latencies(results, bench, placement, &directory.join(file))?);
+        drawn += usize::from(latencies(results, bench, &directory.join(file))?);
     }
     for (bench, file) in [(Bench::OneWay, "throughput.svg"), (Bench::OneWayBatch, "throughput-batches.svg")] {
-        drawn += usize::from(throughput(&results.rows, bench, placement, &directory.join(file))?);
+        drawn += usize::from(throughput(&results.rows, bench, &directory.join(file))?);
     }
-    drawn += usize::from(actors(&results.rows, placement, &directory.join("producers-and-consumers.svg"))?);
+    drawn += usize::from(actors(&results.rows, &directory.join("producers-and-consumers.svg"))?);
     Ok(drawn)
 }
 
+/// The placement of which there are most samples of a plot's own rows.
+fn placement(rows: &[Row], holds: impl Fn(&Row) -> bool) -> Option<Placement> {
+    table::most_common(&rows.iter().filter(|row| holds(row)).cloned().collect::<Vec<_>>())
+}
+
 /// One curve for each system, of the smallest payload: how long all but one in so many took, at most.
-fn latencies(results: &Results, bench: Bench, placement: Placement, path: &Path) -> Result<bool> {
+fn latencies(results: &Results, bench: Bench, path: &Path) -> Result<bool> {
+    let Some(placement) = placement(&results.rows, |row| row.bench == bench.name()) else { return Ok(false) };
     let here = || results.latencies.iter().filter(|one| one.bench == bench && one.placement == placement);
     let Some(payload) = here().map(|one| one.payload).min() else { return Ok(false) };
     // From the median to one in 100,000, evenly in powers of ten.
@@ -75,7 +80,8 @@ fn latencies(results: &Results, bench: Bench, placement: Placement, path: &Path)
 }
 
 /// Bytes a second against the payload.
-fn throughput(rows: &[Row], bench: Bench, placement: Placement, path: &Path) -> Result<bool> {
+fn throughput(rows: &[Row], bench: Bench, path: &Path) -> Result<bool> {
+    let Some(placement) = placement(rows, |row| row.bench == bench.name()) else { return Ok(false) };
     let mut curves: Vec<Curve> = Vec::new();
     for row in rows.iter().filter(|row| row.bench == bench.name() && row.placement == placement) {
         // Millions of messages a second, times bytes, in gigabytes a second.
@@ -96,7 +102,7 @@ fn throughput(rows: &[Row], bench: Bench, placement: Placement, path: &Path) -> 
 }
 
 /// Nanoseconds a message against how many send it or get it.
-fn actors(rows: &[Row], placement: Placement, path: &Path) -> Result<bool> {
+fn actors(rows: &[Row], path: &Path) -> Result<bool> {
     const PLACES: [(Bench, f64); 5] = [
         (Bench::Mpsc1, 0.0),
         (Bench::Mpsc2, 1.0),
@@ -104,10 +110,12 @@ fn actors(rows: &[Row], placement: Placement, path: &Path) -> Result<bool> {
         (Bench::Broadcast1, 3.0),
         (Bench::Broadcast8, 4.0),
     ];
+    // Sixty-four bytes, which all of them were measured with.
+    let holds = |row: &Row| row.payload == 64 && PLACES.iter().any(|(bench, _)| bench.name() == row.bench);
+    let Some(placement) = placement(rows, holds) else { return Ok(false) };
     let mut curves: Vec<Curve> = Vec::new();
     for (bench, place) in PLACES {
         let here = || rows.iter().filter(move |row| row.bench == bench.name() && row.placement == placement);
-        // Sixty-four bytes, which all of them were measured with.
         for row in here().filter(|row| row.payload == 64) {
             let kind = if place < 3.0 { "" } else { " to all" };
             let name = format!("{}{kind}", row.system);

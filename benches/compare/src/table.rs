@@ -52,7 +52,7 @@ impl Grid {
 pub(crate) fn most_common(rows: &[Row]) -> Option<Placement> {
     let samples =
         |placement| rows.iter().filter(|row| row.placement == placement).map(|row| row.samples).sum::<usize>();
-    Placement::ALL.into_iter().max_by_key(|placement| samples(*placement))
+    Placement::ALL.into_iter().max_by_key(|placement| samples(*placement)).filter(|placement| samples(*placement) > 0)
 }
 
 /// A figure that can be read: three digits.
