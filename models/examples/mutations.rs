@@ -317,15 +317,6 @@ const STEPS: &[Mutation] = &[
         CaughtBy("sleep_"),
     ),
     mutation(
-        "the role is released before it is said how",
-        ENDPOINT,
-        &[(
-            "self.lines.status(self.side).store(status, Ordering::Relaxed);\n        // Releases all that was published, and the status.\n        self.lines.role(self.side).release(segment);",
-            "self.lines.role(self.side).release(segment);\n        self.lines.status(self.side).store(status, Ordering::Relaxed);",
-        )],
-        CaughtBy("sleep_"),
-    ),
-    mutation(
         "the end is told without another look",
         CONSUMER,
         &[(
@@ -429,12 +420,6 @@ const STEPS: &[Mutation] = &[
             "*limit = (head / LINE * LINE).wrapping_add(bytes.ring);",
         )],
         CaughtBy("records_in"),
-    ),
-    mutation(
-        "values: room in the cell that the consumer has not left",
-        CURSOR,
-        &[("(head / per_cell * per_cell).wrapping_add(self.items())", "head.wrapping_add(self.items())")],
-        CaughtBy("typed_full"),
     ),
 ];
 
