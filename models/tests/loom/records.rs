@@ -98,6 +98,8 @@ fn in_order(capacity: usize, lengths: &[usize], way: Way, before: u64, full: boo
 
 /// Records of one to three words: several in a line.
 const SHORT: &[usize] = &[1, 3, 2];
+/// Several in a line, with room for what is claimed and not used.
+const ONES: &[usize] = &[1];
 /// One of several lines among short ones.
 const MIXED: &[usize] = &[8, 1, 8];
 
@@ -122,12 +124,14 @@ fn records_in_a_full_ring() {
 fn records_shorter_than_claimed() {
     check(false, (0..3).map(|before| move || in_order(64, SHORT, Way::Shorter, before, false, 2)));
     check(false, (0..3).map(|before| move || in_order(64, SHORT, Way::Shorter, before, true, 2)));
+    check(false, (0..3).map(|before| move || in_order(64, ONES, Way::Shorter, before, false, 3)));
 }
 
 #[test]
 fn records_after_aborted_ones() {
     check(false, (0..3).map(|before| move || in_order(64, SHORT, Way::Aborted, before, false, 2)));
     check(false, (0..3).map(|before| move || in_order(64, SHORT, Way::Aborted, before, true, 2)));
+    check(false, (0..3).map(|before| move || in_order(64, ONES, Way::Aborted, before, false, 3)));
 }
 
 #[test]

@@ -92,6 +92,8 @@ fn typed_values_of_a_line_each() {
 #[test]
 fn typed_full_ring_of_shared_lines() {
     check(false, [0, 3].map(|before| move || values_in_order::<u64>(2, before, 6 - before, 2)));
+    // Three in a line: the second value pushed goes where the other side has read meanwhile.
+    check(false, [move || values_in_order::<[u64; 2]>(2, 0, 1, 2)]);
 }
 
 #[test]
