@@ -116,7 +116,7 @@ fn echo(name: &str) {
     }
     while let Some(record) = records_there.peek().unwrap() {
         records_back.push(&record).unwrap();
-        record.release();
+        record.release().unwrap();
     }
 }
 
@@ -153,7 +153,7 @@ fn two_processes(criterion: &mut Criterion) {
             there.push(&sent).unwrap();
             let record = back.peek().unwrap().unwrap();
             assert_eq!(*record, sent);
-            record.release();
+            record.release().unwrap();
         });
     });
     there.close();
