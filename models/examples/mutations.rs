@@ -1,7 +1,7 @@
 //! Weakens the orderings and fences of the ring and of its waiting, one at a time, in a copy of the source, and tells which models fail then; then does the
 //! same with steps of the algorithm. What it prints stands in docs/MEMORY_MODEL.md.
 //!
-//! `cargo run -p models --example mutations [orderings|steps [word]]`, half an hour; a word restricts it to mutations whose name has it. The copy has a target directory of its
+//! `cargo run -p models --example mutations [orderings|steps [word…]]`, half an hour; words restrict it to mutations whose name has one of them. The copy has a target directory of its
 //! own: cargo takes what was built from a mutated copy for ours if it finds it in ours. The loom models that are expected to fail run first;
 //! all of them only if those pass. A mutation that no model is expected to see says why, and it is an error if one does.
 
@@ -425,8 +425,9 @@ const STEPS: &[Mutation] = &[
 ];
 
 fn main() -> ExitCode {
-    let argument = |index| std::env::args().nth(index).unwrap_or_default();
-    match run(&argument(1), &argument(2)) {
+    let list = std::env::args().nth(1).unwrap_or_default();
+    let words: Vec<String> = std::env::args().skip(2).collect();
+    match run(&list, &words) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -437,15 +438,16 @@ fn main() -> ExitCode {
 }
 
 /// Whether all was as expected.
-fn run(list: &str, word: &str) -> Outcome<bool> {
+fn run(list: &str, words: &[String]) -> Outcome<bool> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the workspace has no directory")?;
     let copy = std::env::temp_dir().join(format!("mutations-{}", std::process::id()));
-    let copied = copy_tree(root, &copy).and_then(|()| run_all(&copy, list, word));
+    let copied = copy_tree(root, &copy).and_then(|()| run_all(&copy, list, words));
     std::fs::remove_dir_all(&copy)?;
     copied
 }
 
-fn run_all(copy: &Path, list: &str, word: &str) -> Outcome<bool> {
+fn run_all(copy: &Path, list: &str, words: &[String]) -> Outcome<bool> {
+    let asked = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     for checker in ["loom", "shuttle"] {
         if let Some(failed) = failing(copy, checker, "")? {
             return Err(format!("without a mutation these fail: {failed}").into());
@@ -453,7 +455,7 @@ fn run_all(copy: &Path, list: &str, word: &str) -> Outcome<bool> {
     }
     let mut as_expected = true;
     println!("| mutation | caught by |\n|---|---|");
-    for mutation in ORDERINGS.iter().filter(|mutation| list != "steps" && mutation.name.contains(word)) {
+    for mutation in ORDERINGS.iter().filter(|mutation| list != "steps" && asked(mutation.name)) {
         let caught = mutated(copy, mutation, || {
             Ok(match failing(copy, "loom", mutation.expected.filter())? {
                 None if !mutation.expected.filter().is_empty() => failing(copy, "loom", "")?,
@@ -471,7 +473,7 @@ fn run_all(copy: &Path, list: &str, word: &str) -> Outcome<bool> {
         println!("| {} | {verdict} |", mutation.name);
     }
     println!("\n| mutation | caught by, loom | shuttle |\n|---|---|---|");
-    for mutation in STEPS.iter().filter(|mutation| list != "orderings" && mutation.name.contains(word)) {
+    for mutation in STEPS.iter().filter(|mutation| list != "orderings" && asked(mutation.name)) {
         let [loom, shuttle] = mutated(copy, mutation, || {
             Ok([failing(copy, "loom", mutation.expected.filter())?, failing(copy, "shuttle", "")?])
         })?;
