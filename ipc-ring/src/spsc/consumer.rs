@@ -50,14 +50,36 @@ impl<T: Payload> Consumer<T> {
     /// [`RingError::WrongProcess`], [`RingError::Corrupted`]. That a producer died is found out by waiting.
     #[inline(always)]
     pub fn try_pop(&mut self) -> Result<T, RingError> {
-        self.prepare()?;
-        if self.cursor.position == self.available && !self.see()? {
-            return Err(self.empty());
+        // Written so that a value goes straight to where the caller wants it: a result that may hold either it or an error would take it apart.
+        if self.is_ready() {
+            let value = self.cursor.read();
+            if self.endpoint.has_pages() {
+                self.cursor.step();
+                return Ok(value);
+            }
         }
-        let value = self.cursor.read();
-        self.endpoint.check_pages()?;
-        self.cursor.step();
-        Ok(value)
+        Err(self.why_not())
+    }
+
+    /// Whether there is a value, as far as that is seen at a glance.
+    #[inline(always)]
+    fn is_ready(&mut self) -> bool {
+        self.prepare().is_ok()
+            && (self.cursor.position != self.available || look(&self.cursor, &mut self.available).unwrap_or(false))
+    }
+
+    /// Why there was none.
+    #[inline(never)]
+    fn why_not(&mut self) -> RingError {
+        if let Err(error) = self.endpoint.check_process().and_then(|()| self.endpoint.check_pages()) {
+            return error;
+        }
+        match self.see() {
+            // Since then: the next call finds it.
+            Ok(true) => RingError::Empty,
+            Ok(false) => self.empty(),
+            Err(error) => error,
+        }
     }
 
     /// Acknowledges in batches what was popped by earlier calls.
@@ -104,10 +126,14 @@ impl<T: Payload> Consumer<T> {
     /// published; [`RingError::Cancelled`], [`RingError::WrongProcess`], [`RingError::Corrupted`].
     #[inline]
     pub fn pop(&mut self) -> Result<Option<T>, RingError> {
-        match self.try_pop() {
-            Err(RingError::Empty) => self.pop_waiting(None),
-            done => end_is_none(done),
+        if self.is_ready() {
+            let value = self.cursor.read();
+            if self.endpoint.has_pages() {
+                self.cursor.step();
+                return Ok(Some(value));
+            }
         }
+        self.pop_waiting(None)
     }
 
     /// As [`pop`](Self::pop), until a deadline.
@@ -120,7 +146,15 @@ impl<T: Payload> Consumer<T> {
     }
 
     fn pop_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<T>, RingError> {
-        end_is_none(self.wait_for_some(deadline).and_then(|()| self.try_pop()))
+        match end_is_none(self.wait_for_some(deadline))? {
+            None => Ok(None),
+            Some(()) => {
+                let value = self.cursor.read();
+                self.endpoint.check_pages()?;
+                self.cursor.step();
+                Ok(Some(value))
+            }
+        }
     }
 
     fn wait_for_some(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {

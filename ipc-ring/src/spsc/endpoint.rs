@@ -281,9 +281,15 @@ impl Endpoint {
     /// Whether all pages are there that were read and written up to here. Asked last: it is what makes a value worth believing.
     #[inline(always)]
     pub(super) fn check_pages(&self) -> Result<(), RingError> {
+        if self.has_pages() { Ok(()) } else { Err(RingError::Lost) }
+    }
+
+    /// As [`check_pages`](Self::check_pages), as an answer.
+    #[inline(always)]
+    pub(super) fn has_pages(&self) -> bool {
         // The flag is set by a signal handler in the middle of one of those accesses: the compiler must not look at it before.
         compiler_fence(Ordering::SeqCst);
-        if self.lost.load(Ordering::Relaxed) { Err(RingError::Lost) } else { Ok(()) }
+        !self.lost.load(Ordering::Relaxed)
     }
 
     /// Why it failed: what looks like damage may be zeros in the place of lost pages.
