@@ -56,7 +56,7 @@ impl<'a> Role<'a> {
         Self::decode(self.word.load(Ordering::Acquire))
     }
 
-    fn decode(bits: u64) -> RoleState {
+    pub(super) fn decode(bits: u64) -> RoleState {
         match bits {
             0 => RoleState::Unclaimed,
             bits if bits & RELEASED != 0 => RoleState::Released(PeerId::from_bits(bits)),
