@@ -92,6 +92,19 @@ impl<'a> Role<'a> {
         Err(Error::Busy { what: "a role that others claim and release without end", seconds: 0 })
     }
 
+    /// Lets go of the role in the place of a holder that is dead, so that it is free without a successor; returns whether that is so now. Nothing is
+    /// changed if somebody took it back before.
+    ///
+    /// The caller has [asked](Segment::is_alive) after the holder: the role of one that lives is not to be taken.
+    pub fn release_dead(&self, segment: &Segment, dead: PeerId) -> bool {
+        // Release: who claims it next sees all that we saw of the dead one's doings, and did about them.
+        segment.process().is_current()
+            && self
+                .word
+                .compare_exchange(dead.to_bits(), dead.to_bits() | RELEASED, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+    }
+
     /// Lets go of the role, if this process has it. Does nothing in a fork child, whose parent has it.
     pub fn release(&self, segment: &Segment) {
         if !segment.process().is_current() {

@@ -32,8 +32,11 @@ pub struct Consumer<T: Payload> {
 }
 
 impl<T: Payload> Consumer<T> {
-    pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>, available: u64, batch: u64) -> Self {
-        let acknowledged = cursor.position;
+    /// Goes on at `head`, before which all is acknowledged; `cursor` stands where the published part ends.
+    pub(crate) fn at_head(endpoint: Endpoint, mut cursor: Cursor<T>, head: u64, batch: u64) -> Self {
+        let available = cursor.position;
+        cursor.go_to(head);
+        let acknowledged = head;
         Self { endpoint, cursor, available, acknowledged, batch }
     }
 
@@ -50,14 +53,30 @@ impl<T: Payload> Consumer<T> {
     /// [`RingError::WrongProcess`], [`RingError::Corrupted`]. That a producer died is found out by waiting.
     #[inline(always)]
     pub fn try_pop(&mut self) -> Result<T, RingError> {
+        match self.take()? {
+            Some(value) => Ok(value),
+            None => Err(self.empty()),
+        }
+    }
+
+    /// As [`try_pop`](Self::try_pop), without asking how the producer is if there is none.
+    #[inline(always)]
+    pub(crate) fn take(&mut self) -> Result<Option<T>, RingError> {
         self.prepare()?;
         if self.cursor.position == self.available && !self.see()? {
-            return Err(self.empty());
+            return Ok(None);
         }
         let value = self.cursor.read();
         self.endpoint.check_pages()?;
         self.cursor.step();
-        Ok(value)
+        Ok(Some(value))
+    }
+
+    /// Whether there is something to pop. If not, all that was popped is acknowledged.
+    #[inline(always)]
+    pub(crate) fn has_some(&mut self) -> Result<bool, RingError> {
+        self.prepare()?;
+        Ok(self.cursor.position != self.available || self.see()?)
     }
 
     /// Acknowledges in batches what was popped by earlier calls.
@@ -124,8 +143,7 @@ impl<T: Payload> Consumer<T> {
     }
 
     fn wait_for_some(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
-        self.prepare()?;
-        if self.cursor.position != self.available || self.see()? {
+        if self.has_some()? {
             return Ok(());
         }
         let Self { endpoint, cursor, available, .. } = self;
@@ -211,7 +229,7 @@ fn look<T: Payload>(cursor: &Cursor<T>, available: &mut u64) -> Result<bool, Rin
 }
 
 /// The producer's close is the end of the stream to those who wait for more.
-pub(super) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {
+pub(crate) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(RingError::Closed(Side::Producer)) => Ok(None),

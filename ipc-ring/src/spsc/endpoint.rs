@@ -6,7 +6,7 @@ use std::sync::atomic::compiler_fence;
 use std::time::Instant;
 
 use ipc_core::peer::process::Process;
-use ipc_core::peer::{PeerDescription, PeerId, Role, RoleState};
+use ipc_core::peer::{Claim, PeerDescription, PeerId, Role, RoleState};
 use ipc_core::sync::{
     self, AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences,
 };
@@ -14,10 +14,11 @@ use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Object, Region};
 
 use crate::error::{RingError, Side};
+use crate::lanes::Announcement;
 
 // Control lines; docs/FORMAT.md draws them. Words that different processes write while data moves are a pair of lines apart.
 /// Written when the ring is made: see `ring.rs`.
-pub(super) const GEOMETRY: usize = 0;
+pub(crate) const GEOMETRY: usize = 0;
 /// Role, status and fences of the producer: written when it comes and goes.
 const PRODUCER_SIDE: usize = LINE_PAIR;
 const CONSUMER_SIDE: usize = 2 * LINE_PAIR;
@@ -30,18 +31,22 @@ const PRODUCER_LINE: usize = 5 * LINE_PAIR;
 const CONSUMER_LINE: usize = 6 * LINE_PAIR;
 const CONSUMER_COUNTERS: usize = 7 * LINE_PAIR;
 /// Where the data begins.
-pub(super) const DATA: usize = 8 * LINE_PAIR;
+pub(crate) const DATA: usize = 8 * LINE_PAIR;
 const _: () = assert!(LINE_PAIR == 2 * CACHE_LINE);
 
 // Offsets in a side's line.
 const ROLE: usize = 0;
 const STATUS: usize = 8;
 const FENCES: usize = 16;
+/// How many producers a lane has had, and the last one from whom it was taken back as dead. Of lanes only.
+const CLAIMS: usize = 24;
+const TAKEN_BACK: usize = 32;
 
 // How a side left, beside its identity in the status word.
 const STATUS_SHIFT: u32 = 62;
 const CLOSED: u64 = 1;
 const GAVE_UP: u64 = 2;
+const HANDED_OVER: u64 = 3;
 
 /// Counters of a ring, as of one look. Each is written by one side only; they are not of one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,11 +82,18 @@ pub enum SideState {
     GaveUp,
 }
 
-/// The control lines of one ring.
+/// The control lines of one ring; or of one lane of a ring whose lanes share a consumer: there what is the consumer's side stands with the
+/// ring's own lines, and what is the consumer's bell elsewhere is the lane's watch word.
 #[derive(Debug, Clone)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     base: NonNull<u8>,
+    /// The lines that hold the consumer's role; `base`, unless this is a lane.
+    consumer: NonNull<u8>,
+    /// Bytes from `base` to the end of the ring or lane.
+    len: usize,
     region: Region,
+    /// What a lane does in the place of ringing its consumer's bell.
+    announcement: Option<Announcement>,
 }
 
 // SAFETY: a pointer into a region that the value holds, used for atomic accesses only: no thread owns it.
@@ -91,16 +103,47 @@ unsafe impl Sync for Lines {}
 
 impl Lines {
     /// The lines at the beginning of the region, if it is long enough.
-    pub(super) fn new(object: &Object) -> Result<Self, Error> {
+    pub(crate) fn new(object: &Object) -> Result<Self, Error> {
         let region = object.region.clone();
         match NonNull::new(region.as_ptr()) {
             Some(base) if region.len() >= DATA => {
-                // All words of a line stand at its beginning.
-                (PRODUCER_SIDE..DATA).step_by(LINE_PAIR).for_each(|line| sync::enroll(&region, line, 24));
-                Ok(Self { base, region })
+                Self::enroll(&region, 0);
+                Ok(Self { base, consumer: base, len: region.len(), region, announcement: None })
             }
             _ => Err(object.corrupted("the size of a ring", format!("at least {DATA}"), region.len())),
         }
+    }
+
+    /// The lines of a lane that takes `len` bytes from `at` on, in the ring whose own lines these are.
+    ///
+    /// # Panics
+    ///
+    /// If there are no such bytes: the ring's geometry was checked.
+    pub(crate) fn lane(&self, at: usize, len: usize, announcement: Announcement) -> Self {
+        let inside = at.checked_add(len).is_some_and(|end| end <= self.region.len());
+        assert!(inside && len >= DATA && at.is_multiple_of(LINE_PAIR), "the geometry was checked");
+        Self::enroll(&self.region, at);
+        // SAFETY: inside the region, as just asserted.
+        let base = unsafe { NonNull::new_unchecked(self.region.as_ptr().add(at)) };
+        let announcement = Some(announcement);
+        Self { base, consumer: self.base, len, region: self.region.clone(), announcement }
+    }
+
+    /// All words of a line stand at its beginning.
+    fn enroll(region: &Region, at: usize) {
+        (PRODUCER_SIDE..DATA).step_by(LINE_PAIR).for_each(|line| sync::enroll(region, at + line, 40));
+    }
+
+    /// Where the data begins, and how many bytes there are.
+    pub(crate) fn data(&self) -> (NonNull<u8>, usize) {
+        // SAFETY: `len` bytes from `base` on are inside the region, and at least `DATA` (checked where both were set).
+        (unsafe { self.base.add(DATA) }, self.len - DATA)
+    }
+
+    /// Tells a model checker of the first `len` bytes of data.
+    pub(crate) fn enroll_data(&self, len: usize) {
+        let at = self.data().0.as_ptr().addr() - self.region.as_ptr().addr();
+        sync::enroll(&self.region, at, len);
     }
 
     #[inline(always)]
@@ -111,6 +154,13 @@ impl Lines {
         unsafe { sync::word64(self.base.add(OFFSET)) }
     }
 
+    /// As [`u64`](Self::u64), in the lines that hold the consumer's role.
+    fn of_consumer<const OFFSET: usize>(&self) -> &AtomicU64 {
+        const { assert!(OFFSET + 8 <= DATA && OFFSET.is_multiple_of(8)) };
+        // SAFETY: as for `u64`: these are such lines as well.
+        unsafe { sync::word64(self.consumer.add(OFFSET)) }
+    }
+
     #[inline(always)]
     fn u32<const OFFSET: usize>(&self) -> &AtomicU32 {
         const { assert!(OFFSET + 4 <= DATA && OFFSET.is_multiple_of(4)) };
@@ -118,31 +168,31 @@ impl Lines {
         unsafe { sync::word32(self.base.add(OFFSET)) }
     }
 
-    pub(super) fn region(&self) -> &Region {
+    pub(crate) fn region(&self) -> &Region {
         &self.region
     }
 
     /// How far the producer is, or was a moment ago: a position at which a publication ended.
     #[inline(always)]
-    pub(super) fn tail_hint(&self) -> &AtomicU64 {
+    pub(crate) fn tail_hint(&self) -> &AtomicU64 {
         self.u64::<PRODUCER_LINE>()
     }
 
     /// How far the consumer has acknowledged.
     #[inline(always)]
-    pub(super) fn head(&self) -> &AtomicU64 {
+    pub(crate) fn head(&self) -> &AtomicU64 {
         self.u64::<CONSUMER_LINE>()
     }
 
-    fn role(&self, side: Side) -> Role<'_> {
+    pub(crate) fn role(&self, side: Side) -> Role<'_> {
         match side {
             Side::Producer => Role::new(self.u64::<{ PRODUCER_SIDE + ROLE }>(), "producer"),
-            Side::Consumer => Role::new(self.u64::<{ CONSUMER_SIDE + ROLE }>(), "consumer"),
+            Side::Consumer => Role::new(self.of_consumer::<{ CONSUMER_SIDE + ROLE }>(), "consumer"),
         }
     }
 
     /// What the control lines say of a side. No system call.
-    fn other(&self, side: Side) -> Other {
+    pub(crate) fn other(&self, side: Side) -> Other {
         // Acquire, in `state`: pairs with the release of the role, so that who sees it released sees the status before it, and all
         // that was published before that.
         let state = self.role(side).state();
@@ -153,12 +203,18 @@ impl Lines {
             RoleState::Held(peer) => Other::Held(peer),
             RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == CLOSED => Other::Closed,
             RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == GAVE_UP => Other::GaveUp,
+            // Of a lane, whose dead are told of once: somebody was, and let go of the role in the dead one's place.
+            RoleState::Released(peer)
+                if self.announcement.is_some() && !(said(peer) && status >> STATUS_SHIFT == HANDED_OVER) =>
+            {
+                Other::Closed
+            }
             RoleState::Released(_) => Other::Awaited,
         }
     }
 
     /// How a side is; asks the kernel whether its holder lives.
-    pub(super) fn side(&self, side: Side) -> SideState {
+    pub(crate) fn side(&self, side: Side) -> SideState {
         let peer = match self.other(side) {
             Other::Awaited => return SideState::Awaited,
             Other::Closed => return SideState::Closed,
@@ -179,29 +235,89 @@ impl Lines {
             Other::Held(now) => return SideState::Held(segment.describe_peer(now)),
         }
         // Killed on its last steps, with all published and said.
-        if self.status(side).load(Ordering::Relaxed) == CLOSED << STATUS_SHIFT | peer.to_bits() {
+        if self.had_closed(side, peer) {
             return SideState::Closed;
         }
         SideState::Died(segment.describe_peer(peer))
     }
 
+    /// Whether the peer said that it closes; it may have been killed between that and letting go of its role.
+    pub(crate) fn had_closed(&self, side: Side, peer: PeerId) -> bool {
+        self.status(side).load(Ordering::Relaxed) == CLOSED << STATUS_SHIFT | peer.to_bits()
+    }
+
+    /// Takes note that somebody was told that the lane's last producer gave up; returns whether nobody was before.
+    pub(crate) fn told_of_giving_up(&self) -> bool {
+        let status = self.status(Side::Producer);
+        let found = status.load(Ordering::Relaxed);
+        // Nothing is published with it. A producer that came meanwhile has stored another status.
+        found >> STATUS_SHIFT == GAVE_UP
+            && status
+                .compare_exchange(
+                    found,
+                    CLOSED << STATUS_SHIFT | found & !(3 << STATUS_SHIFT),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+    }
+
+    /// How many producers a lane has had. Written by the one who has it.
+    pub(crate) fn claims(&self) -> &AtomicU64 {
+        self.u64::<{ PRODUCER_SIDE + CLAIMS }>()
+    }
+
+    /// The last producer from whom a lane was taken back as dead, before anybody was told. Written by the one who has it.
+    pub(crate) fn taken_back(&self) -> &AtomicU64 {
+        self.u64::<{ PRODUCER_SIDE + TAKEN_BACK }>()
+    }
+
     fn status(&self, side: Side) -> &AtomicU64 {
         match side {
             Side::Producer => self.u64::<{ PRODUCER_SIDE + STATUS }>(),
-            Side::Consumer => self.u64::<{ CONSUMER_SIDE + STATUS }>(),
+            Side::Consumer => self.of_consumer::<{ CONSUMER_SIDE + STATUS }>(),
         }
     }
 
-    fn fences(&self, side: Side) -> &AtomicU64 {
+    pub(crate) fn fences(&self, side: Side) -> &AtomicU64 {
         match side {
             Side::Producer => self.u64::<{ PRODUCER_SIDE + FENCES }>(),
-            Side::Consumer => self.u64::<{ CONSUMER_SIDE + FENCES }>(),
+            Side::Consumer => self.of_consumer::<{ CONSUMER_SIDE + FENCES }>(),
         }
+    }
+
+    /// Tells `side` that there is news, when its bell said that it wants to know. Of a lane's consumer that is the lane's watch word.
+    #[cold]
+    fn wake(&self, side: Side) {
+        match (&self.announcement, side) {
+            (Some(announcement), Side::Consumer) => self.announce(announcement),
+            _ => self.bell(side).wake(),
+        }
+    }
+
+    fn announce(&self, announcement: &Announcement) {
+        // First the word: what it may undo is made good by the announcement. The proof stands at `Announcements`.
+        self.watch().store(0, Ordering::Relaxed);
+        announcement.announce();
+        // SAFETY: as for `u32`, in the ring's own lines.
+        Bell::new(unsafe { sync::word32(self.consumer.add(CONSUMER_BELL)) }).ring();
+    }
+
+    /// Announces a lane whatever its watch word says: who comes, comes to the consumer's list.
+    pub(crate) fn announce_lane(&self) {
+        if let Some(announcement) = &self.announcement {
+            self.announce(announcement);
+        }
+    }
+
+    /// A lane's watch word: 0 while the consumer looks at the lane, 1 while its producer has to announce what it publishes.
+    pub(crate) fn watch(&self) -> &AtomicU32 {
+        self.u32::<CONSUMER_BELL>()
     }
 
     /// The bell that wakes `side`.
     #[inline(always)]
-    fn bell(&self, side: Side) -> Bell<'_> {
+    pub(crate) fn bell(&self, side: Side) -> Bell<'_> {
         Bell::new(match side {
             Side::Producer => self.u32::<PRODUCER_BELL>(),
             Side::Consumer => self.u32::<CONSUMER_BELL>(),
@@ -209,14 +325,14 @@ impl Lines {
     }
 
     /// The counter of sleeps and the counter of finding the ring full or empty, of one side.
-    fn counters(&self, side: Side) -> (&AtomicU64, &AtomicU64) {
+    pub(crate) fn counters(&self, side: Side) -> (&AtomicU64, &AtomicU64) {
         match side {
             Side::Producer => (self.u64::<{ PRODUCER_LINE + 8 }>(), self.u64::<{ PRODUCER_LINE + 16 }>()),
             Side::Consumer => (self.u64::<{ CONSUMER_COUNTERS + 8 }>(), self.u64::<{ CONSUMER_COUNTERS + 16 }>()),
         }
     }
 
-    pub(super) fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         let counter = |word: &AtomicU64| word.load(Ordering::Relaxed);
         let (producer, consumer) = (self.counters(Side::Producer), self.counters(Side::Consumer));
         Stats {
@@ -232,20 +348,20 @@ impl Lines {
 
 /// One side of a ring, held by this process.
 #[derive(Debug)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     lines: Lines,
     side: Side,
     process: Process,
     /// Whether a page was lost; speaks of the attachment that `lines` holds.
     lost: &'static AtomicBool,
-    pub(super) strategy: WaitStrategy,
-    pub(super) cancel: Option<Cancel>,
+    pub(crate) strategy: WaitStrategy,
+    pub(crate) cancel: Option<Cancel>,
     left: bool,
 }
 
 /// How the other side is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Other {
+pub(crate) enum Other {
     /// Nobody has come yet, or somebody let go to make room for a successor.
     Awaited,
     /// Somebody holds the role; whether it lives is another question.
@@ -256,31 +372,44 @@ pub(super) enum Other {
 
 impl Endpoint {
     /// Claims one side of the ring for this process.
-    pub(super) fn claim(lines: Lines, side: Side) -> Result<Self, Error> {
+    pub(crate) fn claim(lines: Lines, side: Side) -> Result<Self, Error> {
         let segment = lines.region().segment();
-        lines.role(side).claim(segment)?;
+        let claim = lines.role(side).claim(segment)?;
+        if lines.announcement.is_some() && side == Side::Producer {
+            if let Claim::TakenBack(dead) = claim
+                && !lines.had_closed(side, dead)
+            {
+                lines.taken_back().store(dead.to_bits(), Ordering::Relaxed);
+            }
+            count(lines.claims());
+        }
         // Before anybody may rely on it. A process with several threads that has not registered is waited for in naps.
         let registered = register_for_heavy_fences(false);
         lines.fences(side).store(u64::from(registered), Ordering::Relaxed);
         lines.status(side).store(0, Ordering::Relaxed);
-        let (process, lost) = (segment.process(), lines.region().lost());
-        Ok(Self { lines, side, process, lost, strategy: WaitStrategy::default(), cancel: None, left: false })
+        Ok(Self { left: false, ..Self::lent(lines, side) })
+    }
+
+    /// A side whose role is somebody else's to claim and to leave.
+    pub(crate) fn lent(lines: Lines, side: Side) -> Self {
+        let (process, lost) = (lines.region().segment().process(), lines.region().lost());
+        Self { lines, side, process, lost, strategy: WaitStrategy::default(), cancel: None, left: true }
     }
 
     #[inline(always)]
-    pub(super) fn lines(&self) -> &Lines {
+    pub(crate) fn lines(&self) -> &Lines {
         &self.lines
     }
 
     /// Whether this is not a fork child with its parent's handle.
     #[inline(always)]
-    pub(super) fn check_process(&self) -> Result<(), RingError> {
+    pub(crate) fn check_process(&self) -> Result<(), RingError> {
         if self.process.is_current() { Ok(()) } else { Err(RingError::WrongProcess) }
     }
 
     /// Whether all pages are there that were read and written up to here. Asked last: it is what makes a value worth believing.
     #[inline(always)]
-    pub(super) fn check_pages(&self) -> Result<(), RingError> {
+    pub(crate) fn check_pages(&self) -> Result<(), RingError> {
         // The flag is set by a signal handler in the middle of one of those accesses: the compiler must not look at it before.
         compiler_fence(Ordering::SeqCst);
         if self.lost.load(Ordering::Relaxed) { Err(RingError::Lost) } else { Ok(()) }
@@ -288,7 +417,7 @@ impl Endpoint {
 
     /// Why it failed: what looks like damage may be zeros in the place of lost pages.
     #[inline]
-    pub(super) fn explain(&self, error: RingError) -> RingError {
+    pub(crate) fn explain(&self, error: RingError) -> RingError {
         self.check_pages().err().unwrap_or(error)
     }
 
@@ -301,19 +430,21 @@ impl Endpoint {
 
     /// Wakes the other side, if it sleeps. Call it after what it waits for was stored.
     #[inline(always)]
-    pub(super) fn wake_other(&self) {
+    pub(crate) fn wake_other(&self) {
         // Orders that store before the look at the bell; the proof stands at `Bell`.
         light_fence();
-        self.lines.bell(self.other_side()).ring();
+        if self.lines.bell(self.other_side()).is_awaited() {
+            self.lines.wake(self.other_side());
+        }
     }
 
     /// What the control lines say of the other side. No system call.
-    pub(super) fn other(&self) -> Other {
+    pub(crate) fn other(&self) -> Other {
         self.lines.other(self.other_side())
     }
 
     /// Whether the other side can still come to do its part: asks the kernel whether its holder lives.
-    pub(super) fn check_other(&self) -> Result<(), RingError> {
+    pub(crate) fn check_other(&self) -> Result<(), RingError> {
         // One that waits may look at a page that is there still.
         self.lines.region().segment().look_for_loss();
         self.check_pages()?;
@@ -327,7 +458,7 @@ impl Endpoint {
     }
 
     /// Waits until `look` finds something. What was published before the other side went is found before its going is told.
-    pub(super) fn wait<T>(
+    pub(crate) fn wait<T>(
         &self,
         deadline: Option<Instant>,
         mut look: impl FnMut() -> Result<Option<T>, RingError>,
@@ -357,12 +488,12 @@ impl Endpoint {
     }
 
     /// Whether this process still has the role: it has not left, and is not a fork child with its parent's handle.
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         !self.left && self.process.is_current()
     }
 
     /// Says how this side leaves, lets go of the role, and wakes the other side. Does nothing the second time, and in a fork child.
-    pub(super) fn leave(&mut self, leaving: Leaving) {
+    pub(crate) fn leave(&mut self, leaving: Leaving) {
         if !self.is_held() {
             return;
         }
@@ -372,7 +503,7 @@ impl Endpoint {
         let status = match leaving {
             Leaving::Closing => CLOSED << STATUS_SHIFT | me,
             Leaving::GivingUp => GAVE_UP << STATUS_SHIFT | me,
-            Leaving::HandingOver => 0,
+            Leaving::HandingOver => HANDED_OVER << STATUS_SHIFT | me,
         };
         self.lines.status(self.side).store(status, Ordering::Relaxed);
         // Releases all that was published, and the status.
@@ -383,7 +514,7 @@ impl Endpoint {
 
 /// How a side leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leaving {
+pub(crate) enum Leaving {
     /// For good.
     Closing,
     /// Without having done its part.
@@ -394,12 +525,12 @@ pub(super) enum Leaving {
 
 impl Leaving {
     /// When a handle drops: a panic does not say that all went well.
-    pub(super) fn for_drop() -> Self {
+    pub(crate) fn for_drop() -> Self {
         if std::thread::panicking() { Self::GivingUp } else { Self::Closing }
     }
 }
 
 /// Adds one to a counter that only this process writes.
-fn count(counter: &AtomicU64) {
+pub(crate) fn count(counter: &AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }

@@ -31,7 +31,7 @@ pub struct Producer<T: Payload> {
 }
 
 impl<T: Payload> Producer<T> {
-    pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, cursor: Cursor<T>) -> Self {
         let limit = cursor.position;
         let producer = Self { endpoint, cursor, limit };
         // The last one may have died before it left its own, with the consumer far beyond it by now.

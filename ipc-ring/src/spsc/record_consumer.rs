@@ -35,7 +35,7 @@ pub struct RecordConsumer {
 
 impl RecordConsumer {
     /// Goes on at `position`: what lies before it is acknowledged.
-    pub(super) fn new(endpoint: Endpoint, bytes: Bytes, position: u64, batch: u64) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, bytes: Bytes, position: u64, batch: u64) -> Self {
         let offset = bytes.offset(position);
         Self { endpoint, bytes, position, offset, acknowledged: position, batch }
     }
@@ -48,25 +48,36 @@ impl RecordConsumer {
     /// Finds the next record; acknowledges in batches what was taken by earlier calls.
     #[inline(always)]
     fn find(&mut self) -> Result<Found, RingError> {
+        match self.next()? {
+            Some(found) => Ok(found),
+            None => self.empty().map_err(|error| self.endpoint.explain(error)),
+        }
+    }
+
+    /// As [`find`](Self::find), without asking how the producer is if there is none.
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> Result<Option<Found>, RingError> {
         self.endpoint.check_process()?;
         if self.position.wrapping_sub(self.acknowledged) >= self.batch {
             self.acknowledge();
         }
-        let found = match self.bytes.look(self.position, self.offset) {
-            Ok(Some(found)) => Ok(found),
-            Ok(None) => self.empty(),
-            Err(error) => Err(error),
-        };
-        found.map_err(|error| self.endpoint.explain(error))
+        let found = self.bytes.look(self.position, self.offset).map_err(|error| self.endpoint.explain(error))?;
+        // Nothing to do: a good moment to let the producer know.
+        if found.is_none() && self.acknowledged != self.position {
+            self.acknowledge();
+        }
+        Ok(found)
+    }
+
+    /// Lends the record that [`next`](Self::next) found just now.
+    #[inline(always)]
+    pub(crate) fn view(&mut self, found: Found) -> View<'_> {
+        View { consumer: self, found }
     }
 
     /// Empty for now, or for good.
     #[inline]
-    fn empty(&mut self) -> Result<Found, RingError> {
-        // Nothing to do: a good moment to let the producer know.
-        if self.acknowledged != self.position {
-            self.acknowledge();
-        }
+    fn empty(&self) -> Result<Found, RingError> {
         let Some(gone) = self.gone() else { return Err(RingError::Empty) };
         // What was committed before it left is visible now that its leaving is: look once more.
         self.bytes.look(self.position, self.offset)?.ok_or(gone)
@@ -170,7 +181,7 @@ impl RecordConsumer {
         end_is_none(found)?.map(|found| self.pop_found(found, record)).transpose()
     }
 
-    fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
+    pub(crate) fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
         self.bytes.append_to(self.offset_of(found.start), found.len, record)?;
         if let Err(lost) = self.endpoint.check_pages() {
             record.clear();

@@ -43,7 +43,7 @@ pub struct RecordProducer {
 
 impl RecordProducer {
     /// Goes on at `position`, where the committed part ends.
-    pub(super) fn new(endpoint: Endpoint, bytes: Bytes, position: u64) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, bytes: Bytes, position: u64) -> Self {
         let offset = bytes.offset(position);
         // The last producer may have written payload behind the tail.
         bytes.clear(offset + CONTROL as u64, (offset / LINE + 1) * LINE);
@@ -396,7 +396,7 @@ fn look_for_room(
 }
 
 /// Follows committed records to the first word that is not: where a successor goes on.
-pub(super) fn find_tail(lines: &Lines, bytes: &Bytes) -> Result<u64, RingError> {
+pub(crate) fn find_tail(lines: &Lines, bytes: &Bytes) -> Result<u64, RingError> {
     let head = read_head(lines)?;
     let hint = lines.tail_hint().load(Ordering::Acquire);
     let distance = |position: u64| {
@@ -414,7 +414,7 @@ pub(super) fn find_tail(lines: &Lines, bytes: &Bytes) -> Result<u64, RingError> 
 }
 
 /// How far the consumer has acknowledged, if it is a place where a record can begin.
-pub(super) fn read_head(lines: &Lines) -> Result<u64, RingError> {
+pub(crate) fn read_head(lines: &Lines) -> Result<u64, RingError> {
     // Pairs with the consumer's Release.
     let head = lines.head().load(Ordering::Acquire);
     if head > record::MAX_POSITION || !head.is_multiple_of(CONTROL as u64) {

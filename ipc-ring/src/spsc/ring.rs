@@ -43,7 +43,7 @@ fn read_geometry(object: &Object, derive: impl FnOnce(u64) -> Option<(u64, u64)>
     }
 }
 
-fn check_capacity(found: u64, asked: Option<u64>, name: &str) -> Result<(), Error> {
+pub(crate) fn check_capacity(found: u64, asked: Option<u64>, name: &str) -> Result<(), Error> {
     match asked {
         Some(asked) if asked != found => Err(Error::ObjectMismatch {
             name: name.to_owned(),
@@ -56,7 +56,10 @@ fn check_capacity(found: u64, asked: Option<u64>, name: &str) -> Result<(), Erro
 }
 
 /// Finds, or else makes; whoever loses the race to make it finds it.
-fn find_or_make<R>(open: impl Fn() -> Result<R, Error>, create: impl Fn() -> Result<R, Error>) -> Result<R, Error> {
+pub(crate) fn find_or_make<R>(
+    open: impl Fn() -> Result<R, Error>,
+    create: impl Fn() -> Result<R, Error>,
+) -> Result<R, Error> {
     match open() {
         Err(Error::ObjectNotFound { .. }) => match create() {
             Err(Error::ObjectExists { .. }) => open(),
@@ -67,7 +70,11 @@ fn find_or_make<R>(open: impl Fn() -> Result<R, Error>, create: impl Fn() -> Res
 }
 
 /// An endpoint with where it goes on; or, if the ring turned out to be damaged, the endpoint given up and the error.
-fn claimed<T>(object: &Object, mut endpoint: Endpoint, found: Result<T, RingError>) -> Result<(Endpoint, T), Error> {
+pub(crate) fn claimed<T>(
+    object: &Object,
+    mut endpoint: Endpoint,
+    found: Result<T, RingError>,
+) -> Result<(Endpoint, T), Error> {
     match found {
         Ok(found) => Ok((endpoint, found)),
         Err(error) => {
@@ -167,7 +174,7 @@ impl<T: Payload> Ring<T> {
     /// [`Error::RoleHeld`] if a living producer has it; [`Error::Corrupted`] if the ring's control words contradict each other.
     pub fn producer(&self) -> Result<Producer<T>, Error> {
         let endpoint = Endpoint::claim(self.lines.clone(), Side::Producer)?;
-        let (endpoint, (cursor, _)) = claimed(&self.object, endpoint, self.cursor_at_tail())?;
+        let (endpoint, (cursor, _)) = claimed(&self.object, endpoint, cursor_at_tail(&self.lines, self.cells))?;
         Ok(Producer::new(endpoint, cursor))
     }
 
@@ -178,22 +185,20 @@ impl<T: Payload> Ring<T> {
     /// As [`producer`](Self::producer).
     pub fn consumer(&self) -> Result<Consumer<T>, Error> {
         let endpoint = Endpoint::claim(self.lines.clone(), Side::Consumer)?;
-        let (endpoint, (mut cursor, head)) = claimed(&self.object, endpoint, self.cursor_at_tail())?;
-        let available = cursor.position;
-        cursor.go_to(head);
-        Ok(Consumer::new(endpoint, cursor, available, Layout::<T>::batch(self.capacity)))
+        let (endpoint, (cursor, head)) = claimed(&self.object, endpoint, cursor_at_tail(&self.lines, self.cells))?;
+        Ok(Consumer::at_head(endpoint, cursor, head, Layout::<T>::batch(self.capacity)))
     }
+}
 
-    /// A cursor where the published part ends, and where the acknowledged part does.
-    fn cursor_at_tail(&self) -> Result<(Cursor<T>, u64), RingError> {
-        // Head first: what is published can only grow after it was read. Pairs with the consumer's Release.
-        let head = self.lines.head().load(Ordering::Acquire);
-        // Pairs with the producer's Release: all that was published before it is seen.
-        let hint = self.lines.tail_hint().load(Ordering::Acquire);
-        let mut cursor = Cursor::new(&self.lines, self.cells as usize, hint);
-        cursor.find_tail(head)?;
-        Ok((cursor, head))
-    }
+/// A cursor where the published part ends, and where the acknowledged part does.
+pub(crate) fn cursor_at_tail<T: Payload>(lines: &Lines, cells: u64) -> Result<(Cursor<T>, u64), RingError> {
+    // Head first: what is published can only grow after it was read. Pairs with the consumer's Release.
+    let head = lines.head().load(Ordering::Acquire);
+    // Pairs with the producer's Release: all that was published before it is seen.
+    let hint = lines.tail_hint().load(Ordering::Acquire);
+    let mut cursor = Cursor::new(lines, cells as usize, hint);
+    cursor.find_tail(head)?;
+    Ok((cursor, head))
 }
 
 /// A one-to-one ring of records of any length, without a side: to make it before a `fork`, to claim a side later, or to
