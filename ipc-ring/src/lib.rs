@@ -37,8 +37,10 @@
 //! ```
 
 mod error;
+mod lanes;
 mod record;
 
+pub mod mpsc;
 pub mod spsc;
 
 pub use error::{PushError, RingError, Side};

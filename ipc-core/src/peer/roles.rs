@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use crate::map::{Mapping, Protection};
-use crate::peer::role::Role;
 use crate::peer::{PeerId, RoleState};
 use crate::segment::Region;
 use crate::sync::Ordering;
@@ -17,24 +16,77 @@ const NAME: usize = 24;
 const CLAIMED_AT: usize = 32;
 const _: () = assert!(CLAIMED_AT + 8 <= ROLE_ENTRY_SIZE);
 
-// The word in the directory.
-const OFFSET_BITS: u32 = 32;
-const STRIDE_BITS: u32 = 16;
-const COUNT_BITS: u32 = 16;
-const _: () = assert!(OFFSET_BITS + STRIDE_BITS + COUNT_BITS == u64::BITS);
-
-/// Where the roles of an object stand: entries of at least [`ROLE_ENTRY_SIZE`] bytes at equal distances, so that anyone can list their holders without
+/// Where roles of an object stand: entries of at least [`ROLE_ENTRY_SIZE`] bytes at equal distances, so that anyone can list their holders without
 /// knowing what the object is.
 ///
 /// An entry begins with the role's word; the words at 8 and 16 belong to the object; at 24 stands the role's name, at 32 since when it is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoleTable {
-    /// Where the first entry begins in the object: a multiple of 8 below 2^32.
-    pub offset: u32,
+    /// Where the first entry begins in the object: a multiple of 8.
+    pub offset: u64,
     /// From one entry to the next, in bytes: a multiple of 8.
-    pub stride: u16,
+    pub stride: u64,
     /// How many there are.
-    pub count: u16,
+    pub count: u32,
+}
+
+/// The roles of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// Those that every object of the kind has.
+    pub own: RoleTable,
+    /// Those of which it has as many as it was made with.
+    pub places: RoleTable,
+}
+
+// How the tables stand in the directory: the first in one word, the second in two.
+const OWN_OFFSET_BITS: u32 = 32;
+const OWN_STRIDE_BITS: u32 = 16;
+const STRIDE_BITS: u32 = 40;
+
+impl Roles {
+    /// An object without roles.
+    pub const NONE: Self = Self { own: RoleTable::NONE, places: RoleTable::NONE };
+
+    /// An object whose roles are all of one table.
+    pub const fn own(own: RoleTable) -> Self {
+        Self { own, places: RoleTable::NONE }
+    }
+
+    pub(crate) fn to_words(self) -> [u64; 3] {
+        let Self { own, places } = self;
+        [
+            own.offset | own.stride << OWN_OFFSET_BITS | u64::from(own.count) << (OWN_OFFSET_BITS + OWN_STRIDE_BITS),
+            places.offset,
+            places.stride | u64::from(places.count) << STRIDE_BITS,
+        ]
+    }
+
+    pub(crate) fn from_words([own, offset, place]: [u64; 3]) -> Self {
+        let low = |word: u64, bits: u32| word & ((1 << bits) - 1);
+        Self {
+            own: RoleTable {
+                offset: low(own, OWN_OFFSET_BITS),
+                stride: low(own >> OWN_OFFSET_BITS, OWN_STRIDE_BITS),
+                count: (own >> (OWN_OFFSET_BITS + OWN_STRIDE_BITS)) as u32,
+            },
+            places: RoleTable { offset, stride: low(place, STRIDE_BITS), count: (place >> STRIDE_BITS) as u32 },
+        }
+    }
+
+    /// Whether the directory can hold them: an object that is laid out otherwise is a mistake of whoever brings its kind.
+    pub(crate) fn can_be_kept(&self) -> bool {
+        Self::from_words(self.to_words()) == *self
+    }
+
+    pub(crate) fn holders<P: Protection>(
+        self,
+        map: &Mapping<P>,
+        object: u64,
+        size: u64,
+    ) -> impl Iterator<Item = (String, PeerId, u64)> {
+        [self.own, self.places].into_iter().flat_map(move |table| table.holders(map, object, size))
+    }
 }
 
 impl RoleTable {
@@ -46,7 +98,7 @@ impl RoleTable {
     /// # Panics
     ///
     /// If the table is not inside the region.
-    pub fn name(&self, region: &Region, index: u16, name: &str) {
+    pub fn name(&self, region: &Region, index: u32, name: &str) {
         let mut bytes = [0; 8];
         let len = name.len().min(bytes.len());
         bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
@@ -59,38 +111,25 @@ impl RoleTable {
     /// # Panics
     ///
     /// If the table is not inside the region.
-    pub fn note_claim(&self, region: &Region, index: u16) {
+    pub fn note_claim(&self, region: &Region, index: u32) {
         region.u64_at(self.entry(index) + CLAIMED_AT).store(crate::os::unix_nanos(), Ordering::Relaxed);
     }
 
-    fn entry(&self, index: u16) -> usize {
-        self.offset as usize + usize::from(self.stride) * usize::from(index)
-    }
-
-    pub(crate) fn to_bits(self) -> u64 {
-        u64::from(self.offset)
-            | u64::from(self.stride) << OFFSET_BITS
-            | u64::from(self.count) << (OFFSET_BITS + STRIDE_BITS)
-    }
-
-    pub(crate) fn from_bits(bits: u64) -> Self {
-        Self {
-            offset: bits as u32,
-            stride: (bits >> OFFSET_BITS) as u16,
-            count: (bits >> (OFFSET_BITS + STRIDE_BITS)) as u16,
-        }
+    fn entry(&self, index: u32) -> usize {
+        (self.offset + self.stride * u64::from(index)) as usize
     }
 
     /// Whether all entries lie in an object of `size` bytes, aligned and apart.
     fn fits(&self, size: u64) -> bool {
         let aligned = self.offset.is_multiple_of(8) && self.stride.is_multiple_of(8);
-        let apart = self.count <= 1 || usize::from(self.stride) >= ROLE_ENTRY_SIZE;
-        let end = self.entry(self.count.saturating_sub(1)) + ROLE_ENTRY_SIZE;
-        aligned && apart && end as u64 <= size
+        let apart = self.count <= 1 || self.stride >= ROLE_ENTRY_SIZE as u64;
+        let last = self.stride.checked_mul(u64::from(self.count.saturating_sub(1)));
+        let end = last.and_then(|last| last.checked_add(self.offset)?.checked_add(ROLE_ENTRY_SIZE as u64));
+        aligned && apart && end.is_some_and(|end| end <= size)
     }
 
     /// Who holds which of them, as (role, holder, nanoseconds of the claim): nothing if the table cannot be right.
-    pub(crate) fn holders<P: Protection>(
+    fn holders<P: Protection>(
         self,
         map: &Mapping<P>,
         object: u64,
@@ -99,10 +138,10 @@ impl RoleTable {
         let count = if self.fits(size) && map.contains(object as usize, size as usize) { self.count } else { 0 };
         (0..count).filter_map(move |index| {
             let at = object as usize + self.entry(index);
-            let RoleState::Held(holder) = Role::decode(map.load_u64(at + WORD)) else { return None };
+            let RoleState::Held(holder) = RoleState::from_bits(map.load_u64(at + WORD)) else { return None };
             let claimed = map.load_u64(at + CLAIMED_AT);
             // Another holder by now: the time may be its own.
-            if Role::decode(map.load_u64(at + WORD)) != RoleState::Held(holder) {
+            if RoleState::from_bits(map.load_u64(at + WORD)) != RoleState::Held(holder) {
                 return None;
             }
             let name = map.load_u64(at + NAME).to_le_bytes();
@@ -140,11 +179,17 @@ mod tests {
     #[test]
     fn any_bits_are_a_table_and_only_those_that_fit_are_read() {
         let table = RoleTable { offset: 128, stride: 128, count: 2 };
-        assert_eq!(RoleTable::from_bits(table.to_bits()), table);
+        let lanes = RoleTable { offset: 4096, stride: 1 << 33, count: 1024 };
+        for roles in [Roles::NONE, Roles::own(table), Roles { own: table, places: lanes }] {
+            assert_eq!(Roles::from_words(roles.to_words()), roles);
+            assert!(roles.can_be_kept());
+        }
+        assert!(!Roles::own(lanes).can_be_kept());
         assert!(table.fits(128 + 128 + 40) && !table.fits(128 + 128 + 39));
         assert!(RoleTable::NONE.fits(40));
-        for bits in [u64::MAX, 1, 1 << 32, 7 << 32 | 2 << 48, 8 << 32 | 2 << 48] {
-            assert!(!RoleTable::from_bits(bits).fits(1 << 20), "{bits:#x}");
+        for words in [[u64::MAX; 3], [1; 3], [2 << 48 | 7 << 32, 0, 2 << 40 | 7], [2 << 48 | 8 << 32, 0, 2 << 40 | 8]] {
+            let roles = Roles::from_words(words);
+            assert!(!roles.own.fits(1 << 20) && !roles.places.fits(1 << 20), "{words:x?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::map::{Mapping, Protection, ReadWrite};
 use crate::os;
 use crate::payload::Payload;
-use crate::peer::{HeldRole, PeerId, RoleTable};
+use crate::peer::{HeldRole, PeerId, Roles};
 use crate::segment::header::Geometry;
 use crate::sync::unmodelled::fence;
 use crate::sync::{LINE_PAIR, Ordering};
@@ -36,7 +36,8 @@ const CREATED_AT: usize = 64;
 const ROLES: usize = 72;
 const NAME: usize = 80;
 const TYPE_NAME: usize = NAME + MAX_OBJECT_NAME;
-const _: () = assert!(TYPE_NAME + MAX_TYPE_NAME <= OBJECT_ENTRY_SIZE);
+const PLACES: usize = TYPE_NAME + MAX_TYPE_NAME;
+const _: () = assert!(PLACES + 16 <= OBJECT_ENTRY_SIZE);
 
 // The state word: the maker's identity above these two bits.
 const EMPTY: u64 = 0;
@@ -82,7 +83,7 @@ pub(crate) struct NewObject<'a> {
     pub(crate) kind: ObjectKind,
     pub(crate) payload: PayloadType,
     pub(crate) size: u64,
-    pub(crate) roles: RoleTable,
+    pub(crate) roles: Roles,
 }
 
 /// One entry, copied out and checked.
@@ -110,7 +111,7 @@ pub struct ObjectInfo {
     /// Who made it.
     pub maker: PeerId,
     /// Where its roles stand.
-    pub roles: RoleTable,
+    pub roles: Roles,
 }
 
 /// A view of the directory in a mapping whose header was checked.
@@ -199,7 +200,7 @@ impl<P: Protection> Directory<'_, P> {
             size,
             created_ns: self.word(index, CREATED_AT),
             maker: Self::maker(state),
-            roles: RoleTable::from_bits(self.word(index, ROLES)),
+            roles: Roles::from_words([ROLES, PLACES, PLACES + 8].map(|at| self.word(index, at))),
         };
         // The fields were read before this look: an entry that was emptied and taken again meanwhile is not mixed up.
         fence(Ordering::Acquire);
@@ -280,7 +281,9 @@ impl Directory<'_, ReadWrite> {
         self.put(index, OFFSET, offset);
         self.put(index, SIZE, size);
         self.put(index, CREATED_AT, os::unix_nanos());
-        self.put(index, ROLES, roles.to_bits());
+        for (at, word) in [ROLES, PLACES, PLACES + 8].into_iter().zip(roles.to_words()) {
+            self.put(index, at, word);
+        }
         self.map.write(self.entry(index) + NAME, name.as_bytes());
         self.map.write(self.entry(index) + TYPE_NAME, type_name);
         // The range stands before the first byte in it is written, so that whoever finds a dead maker's entry can clean it.

@@ -34,7 +34,7 @@ use crate::error::{Error, PeerDescription, Result};
 use crate::map::{Mapping, ReadWrite};
 use crate::os::{self, Lock};
 use crate::peer::process::{self, Process};
-use crate::peer::{HeldRole, PeerId, PeerInfo, PeerTable, RoleTable, lease_bytes};
+use crate::peer::{HeldRole, PeerId, PeerInfo, PeerTable, Roles, lease_bytes};
 use directory::{Directory, NewObject};
 use header::Geometry;
 use options::Behaviour;
@@ -404,10 +404,10 @@ impl Segment {
         size: u64,
         initialise: impl FnOnce(&Region),
     ) -> Result<Object> {
-        self.create_object_with_roles(name, kind, payload, size, RoleTable::NONE, initialise)
+        self.create_object_with_roles(name, kind, payload, size, Roles::NONE, initialise)
     }
 
-    /// As [`create_object`](Self::create_object), of an object in which roles stand that anyone may list: `initialise` [names](RoleTable::name) them.
+    /// As [`create_object`](Self::create_object), of an object in which roles stand that anyone may list: `initialise` [names](crate::peer::RoleTable::name) them.
     ///
     /// # Errors
     ///
@@ -418,10 +418,11 @@ impl Segment {
         kind: ObjectKind,
         payload: PayloadType,
         size: u64,
-        roles: RoleTable,
+        roles: Roles,
         initialise: impl FnOnce(&Region),
     ) -> Result<Object> {
         self.check()?;
+        debug_assert!(roles.can_be_kept(), "{roles:?}");
         directory::check_name(name)?;
         // A thread that panicked in here left at most an entry that the next one forgets.
         let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);

@@ -32,8 +32,11 @@ pub struct Consumer<T: Payload> {
 }
 
 impl<T: Payload> Consumer<T> {
-    pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>, available: u64, batch: u64) -> Self {
-        let acknowledged = cursor.position;
+    /// Goes on at `head`, before which all is acknowledged; `cursor` stands where the published part ends.
+    pub(crate) fn at_head(endpoint: Endpoint, mut cursor: Cursor<T>, head: u64, batch: u64) -> Self {
+        let available = cursor.position;
+        cursor.go_to(head);
+        let acknowledged = head;
         Self { endpoint, cursor, available, acknowledged, batch }
     }
 
@@ -41,6 +44,10 @@ impl<T: Payload> Consumer<T> {
     pub fn position(&self) -> u64 {
         self.cursor.position
     }
+
+    /// Values are counted by their position.
+    #[inline(always)]
+    fn count_consumed(&self) {}
 
     /// Pops a value if there is one.
     ///
@@ -68,18 +75,43 @@ impl<T: Payload> Consumer<T> {
             && (self.cursor.position != self.available || look(&self.cursor, &mut self.available).unwrap_or(false))
     }
 
-    /// Why there was none.
-    #[inline(never)]
-    fn why_not(&mut self) -> RingError {
-        if let Err(error) = self.endpoint.check_process().and_then(|()| self.endpoint.check_pages()) {
-            return error;
+    /// As [`try_pop`](Self::try_pop), without asking how the producer is if there is none.
+    #[inline(always)]
+    pub(crate) fn take(&mut self) -> Result<Option<T>, RingError> {
+        if self.is_ready() {
+            let value = self.cursor.read();
+            if self.endpoint.has_pages() {
+                self.cursor.step();
+                return Ok(Some(value));
+            }
         }
-        match self.see() {
+        // What came since then, the next call finds.
+        self.look_again().map(|_| None)
+    }
+
+    /// Whether there is something to pop. If not, all that was popped is acknowledged.
+    #[inline(always)]
+    pub(crate) fn has_some(&mut self) -> Result<bool, RingError> {
+        if self.is_ready() { Ok(true) } else { self.look_again() }
+    }
+
+    /// Why there was none.
+    #[cold]
+    fn why_not(&mut self) -> RingError {
+        match self.look_again() {
             // Since then: the next call finds it.
             Ok(true) => RingError::Empty,
             Ok(false) => self.empty(),
             Err(error) => error,
         }
+    }
+
+    /// Whether there is a value after all, after a glance that saw none or met an error.
+    #[inline(never)]
+    fn look_again(&mut self) -> Result<bool, RingError> {
+        self.endpoint.check_process()?;
+        self.endpoint.check_pages()?;
+        self.see()
     }
 
     /// Acknowledges in batches what was popped by earlier calls.
@@ -158,8 +190,7 @@ impl<T: Payload> Consumer<T> {
     }
 
     fn wait_for_some(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
-        self.prepare()?;
-        if self.cursor.position != self.available || self.see()? {
+        if self.has_some()? {
             return Ok(());
         }
         let Self { endpoint, cursor, available, .. } = self;
@@ -245,7 +276,7 @@ fn look<T: Payload>(cursor: &Cursor<T>, available: &mut u64) -> Result<bool, Rin
 }
 
 /// The producer's close is the end of the stream to those who wait for more.
-pub(super) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {
+pub(crate) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(RingError::Closed(Side::Producer)) => Ok(None),

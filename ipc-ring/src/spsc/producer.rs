@@ -31,7 +31,7 @@ pub struct Producer<T: Payload> {
 }
 
 impl<T: Payload> Producer<T> {
-    pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, cursor: Cursor<T>) -> Self {
         let limit = cursor.position;
         let producer = Self { endpoint, cursor, limit };
         // The last one may have died before it left its own, with the consumer far beyond it by now.
@@ -43,6 +43,10 @@ impl<T: Payload> Producer<T> {
     pub fn position(&self) -> u64 {
         self.cursor.position
     }
+
+    /// Values are counted by their position.
+    #[inline(always)]
+    fn count_published(&self) {}
 
     /// Looks at the consumer's progress, as the ring looks full by what was last seen of it.
     #[cold]
@@ -183,11 +187,13 @@ producer_side!(impl [<T: Payload>] Producer<T>, ring: Ring<T>);
 /// Looks at the consumer's progress, and notes up to where there is room; whether there is any.
 fn look_for_room<T: Payload>(endpoint: &Endpoint, cursor: &Cursor<T>, limit: &mut u64) -> Result<bool, RingError> {
     // Pairs with the consumer's Release: its reads of those slots happened before we write them.
-    let seen = cursor.limit(endpoint.lines().head().load(Ordering::Acquire));
+    let head = endpoint.lines().head().load(Ordering::Acquire);
+    let seen = cursor.limit(head);
     let room = seen.wrapping_sub(cursor.position);
     if room > cursor.items() {
         return Err(RingError::Corrupted { what: "the room that the head leaves", found: room, limit: cursor.items() });
     }
+    endpoint.lines().note_use(cursor.position.wrapping_sub(head));
     *limit = seen;
     Ok(room > 0)
 }
