@@ -10,6 +10,7 @@ use super::cursor::Cursor;
 use super::endpoint::{Endpoint, Leaving, Other};
 use super::ring::Ring;
 use super::sides::consumer_side;
+use super::value::ValueView;
 use crate::error::{RingError, Side};
 
 /// The consumer's side of a [`Ring`]: one in all processes at a time.
@@ -66,6 +67,50 @@ impl<T: Payload> Consumer<T> {
             }
         }
         Err(self.why_not())
+    }
+
+    /// Lends a view of the next value in place, if there is one. [`ValueView::release`] goes on to the next; dropping the view does not.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_pop`](Self::try_pop).
+    pub fn try_peek(&mut self) -> Result<ValueView<'_, T>, RingError> {
+        if self.is_ready() { Ok(ValueView::new(self)) } else { Err(self.why_not()) }
+    }
+
+    /// As [`try_peek`](Self::try_peek), waiting for a value as [`pop`](Self::pop) does. `None`: the producer has closed and all is popped.
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop).
+    pub fn peek(&mut self) -> Result<Option<ValueView<'_, T>>, RingError> {
+        self.peek_waiting(None)
+    }
+
+    /// As [`peek`](Self::peek), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
+    pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<ValueView<'_, T>>, RingError> {
+        self.peek_waiting(Some(deadline))
+    }
+
+    fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<ValueView<'_, T>>, RingError> {
+        Ok(end_is_none(self.wait_for_some(deadline))?.map(|()| ValueView::new(self)))
+    }
+
+    /// Done with the value that was looked at in place.
+    pub(super) fn step_over(&mut self) -> Result<(), RingError> {
+        self.endpoint.check_process()?;
+        self.endpoint.check_pages()?;
+        self.cursor.step();
+        Ok(())
+    }
+
+    /// Where the next value is.
+    pub(super) fn place(&self) -> *const T {
+        self.cursor.place(false)
     }
 
     /// Whether there is a value, as far as that is seen at a glance.

@@ -136,6 +136,12 @@ impl<T: Payload> Cursor<T> {
         self.cell.as_ptr().wrapping_add(Layout::<T>::FIRST + before)
     }
 
+    /// The item here, to be lent: inside the region, aligned, and valid whatever stands there.
+    pub(super) fn place(&self, to_write: bool) -> *mut T {
+        sync::lend(self.item(), Layout::<T>::ITEM, to_write);
+        self.item().cast()
+    }
+
     /// Writes the item here.
     #[inline(always)]
     pub(crate) fn write(&mut self, value: &T) {

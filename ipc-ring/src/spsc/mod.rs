@@ -23,6 +23,7 @@ pub(crate) mod record_producer;
 pub(crate) mod ring;
 mod sides;
 pub(crate) mod stats;
+mod value;
 
 pub use consumer::Consumer;
 pub use endpoint::SideState;
@@ -32,3 +33,4 @@ pub use record_consumer::{RecordConsumer, View};
 pub use record_producer::RecordProducer;
 pub use ring::{RecordRing, Ring};
 pub use stats::{RingView, Stats};
+pub use value::{ValueGrant, ValueView};
