@@ -129,7 +129,10 @@ impl Tally {
             self.row.figure(name, count);
         }
         for quantile in [0.5, 0.9, 0.99, 0.999, 1.0] {
-            self.row.figure(&format!("µs until others go on, quantile {quantile}"), self.recovery.value_at_quantile(quantile));
+            self.row.figure(
+                &format!("µs until others go on, quantile {quantile}"),
+                self.recovery.value_at_quantile(quantile),
+            );
         }
         self.row
     }
@@ -218,7 +221,7 @@ impl Storm<'_> {
                 self.start(place)?;
             }
             self.goes_on(&before, begun)?;
-            tally.recovery.saturating_record(begun.elapsed().as_micros() as u64);
+            tally.recovery.record(begun.elapsed().as_micros() as u64)?;
         }
         note(self.stage.stopping(), 1);
         for place in &mut self.places {

@@ -54,7 +54,9 @@ impl Structure for Bare {
         let filled: fn(&Stage) -> Result<()> = Stage::furnish;
         vec![
             operation("create", nothing, |stage| holding(stage, |stage| Ok(stage.options().create()?))),
-            operation("open or create", nothing, |stage| holding(stage, |stage| Ok(stage.options().open_or_create()?))),
+            operation("open or create", nothing, |stage| {
+                holding(stage, |stage| Ok(stage.options().open_or_create()?))
+            }),
             operation("create in the place of a dead one", may_be_gone, |stage| {
                 holding(stage, |stage| Ok(stage.options().replace_dead(true).create()?))
             }),
@@ -89,11 +91,11 @@ impl Structure for Bare {
                 let segment = stage.attach()?;
                 holding(stage, move |_| Ok(segment.grow(40 << 10)?))
             }),
-            operation("ask who lives", after_dead_peer, |stage| {
+            operation("ask who lives", beside_dead_peer, |stage| {
                 let segment = stage.attach()?;
                 holding(stage, move |_| {
                     let peers = segment.peers().map(|peer| peer.alive).collect::<Vec<_>>();
-                    ensure!(peers == [false, true], "{peers:?}");
+                    ensure!(peers == [true, false], "{peers:?}");
                     Ok(())
                 })
             }),
@@ -158,6 +160,13 @@ fn may_be_gone(stage: &Stage) -> Result<()> {
 
 fn after_dead_peer(stage: &Stage) -> Result<()> {
     stage.furnish()?;
+    stage.die_holding(Stage::attach)
+}
+
+/// A dead peer that was not the first.
+fn beside_dead_peer(stage: &Stage) -> Result<()> {
+    stage.furnish()?;
+    let _first = stage.attach()?;
     stage.die_holding(Stage::attach)
 }
 
