@@ -92,11 +92,15 @@ impl Page {
     }
 }
 
+/// What is done before and after every call.
+type Around<'a> = &'a mut dyn FnMut(u64);
+
 /// Through which all calls are made.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Calls<'a> {
     /// Where they are told of; without it a panic goes its way.
     page: Option<&'a Page>,
+    around: Option<Around<'a>>,
     made: u64,
     failed: u64,
     slowest: Duration,
@@ -106,8 +110,13 @@ impl<'a> Calls<'a> {
     /// Tells of every call in the page, and catches panics.
     pub fn told(page: &'a Page) -> Self {
         // A panic is told of with its place.
-        std::panic::set_hook(Box::new(|info| LAST_PANIC.set(Some(info.to_string()))));
-        Self { page: Some(page), made: page.made(), failed: page.failed(), slowest: page.slowest() }
+        std::panic::set_hook(Box::new(|info| LAST_PANIC.set(Some(info.to_string().replace('\n', " ")))));
+        Self { page: Some(page), around: None, made: page.made(), failed: page.failed(), slowest: page.slowest() }
+    }
+
+    /// Tells nobody, and does something before and after every call: with how many were made by then.
+    pub fn watched(around: Around<'a>) -> Self {
+        Self { around: Some(around), ..Self::default() }
     }
 
     /// Tells nobody: a panic, or an allocation that is refused, ends the process.
@@ -144,8 +153,17 @@ impl<'a> Calls<'a> {
 
     /// Makes a call, and returns what came of it; `None` if it panicked.
     pub fn outcome<T>(&mut self, name: &'static str, act: impl FnOnce() -> T) -> Option<T> {
+        if let Some(around) = &mut self.around {
+            around(self.made);
+        }
         self.made += 1;
-        let Some(page) = self.page else { return Some(act()) };
+        let Some(page) = self.page else {
+            let value = act();
+            if let Some(around) = &mut self.around {
+                around(self.made);
+            }
+            return Some(value);
+        };
         page.set_text(CALL_LENGTH, CALL, TEXT - CALL, name);
         page.set(MADE, self.made);
         let begun = Instant::now();
@@ -162,6 +180,13 @@ impl<'a> Calls<'a> {
             self.violate(&format!("{name} panicked: {}", LAST_PANIC.take().unwrap_or_default()));
         }
         outcome.ok()
+    }
+
+    /// Runs what makes many calls; a panic outside of them is a violation too.
+    pub fn all(&mut self, act: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
+            self.violate(&format!("a panic between calls: {}", LAST_PANIC.take().unwrap_or_default()));
+        }
     }
 
     /// That something was found that must not be. The first is kept.

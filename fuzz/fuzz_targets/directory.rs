@@ -10,12 +10,12 @@ use libfuzzer_sys::fuzz_target;
 static STAGE: LazyLock<Stage> = LazyLock::new(Stage::new);
 
 fuzz_target!(|input: &[u8]| {
-    let (mut random, tables) = seed(input);
+    let (mut rng, tables) = seed(input);
     let mut image = STAGE.image.clone();
     overlay(&mut image[STAGE.tables()], tables);
     STAGE.set(&image);
-    STAGE.try_all(&mut random, |segment, random, calls| {
-        use_slots::<Slot>(segment, SLOTS, random, calls);
-        use_records(segment, RECORDS, random, calls);
+    STAGE.try_all(&mut rng, |segment, rng, calls| {
+        use_slots::<Slot>(segment, SLOTS, rng, calls);
+        use_records(segment, RECORDS, rng, calls);
     });
 });

@@ -10,9 +10,9 @@ use libfuzzer_sys::fuzz_target;
 static STAGE: LazyLock<Stage> = LazyLock::new(Stage::new);
 
 fuzz_target!(|input: &[u8]| {
-    let (mut random, ring) = seed(input);
+    let (mut rng, ring) = seed(input);
     let mut image = STAGE.image.clone();
     overlay(&mut image[STAGE.object(RECORDS)], ring);
     STAGE.set(&image);
-    STAGE.try_all(&mut random, |segment, random, calls| use_records(segment, RECORDS, random, calls));
+    STAGE.try_all(&mut rng, |segment, rng, calls| use_records(segment, RECORDS, rng, calls));
 });

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use faults::calls::Calls;
 use faults::everything::{look, use_segment};
-use faults::random::Random;
+use faults::rng::Rng;
 use faults::{allocation, format};
 use ipc_core::{Segment, SegmentOptions};
 use ipc_ring::spsc::{Producer, RecordConsumer, RecordProducer, RecordRing, Ring};
@@ -54,14 +54,14 @@ impl Stage {
     }
 
     /// Makes every call on the segment as it is now, and `act` if it can be attached to.
-    pub fn try_all(&self, random: &mut Random, act: impl FnOnce(&Segment, &mut Random, &mut Calls<'_>)) {
+    pub fn try_all(&self, rng: &mut Rng, act: impl FnOnce(&Segment, &mut Rng, &mut Calls<'_>)) {
         let mut calls = Calls::untold();
         if let Some(view) = calls.call("open_read_only", || self.options().open_read_only()) {
-            look(&view, random, &mut calls);
+            look(&view, rng, &mut calls);
         }
         if let Some(segment) = calls.call("open", || self.options().open()) {
-            act(&segment, random, &mut calls);
-            use_segment(&segment, RECORDS, random, &mut calls);
+            act(&segment, rng, &mut calls);
+            use_segment(&segment, RECORDS, rng, &mut calls);
         }
     }
 
@@ -100,9 +100,9 @@ pub fn overlay(target: &mut [u8], input: &[u8]) {
 }
 
 /// Splits a seed off the end of an input: what is done follows from it.
-pub fn seed(input: &[u8]) -> (Random, &[u8]) {
+pub fn seed(input: &[u8]) -> (Rng, &[u8]) {
     match input.split_last_chunk::<8>() {
-        Some((rest, seed)) => (Random::new(u64::from_le_bytes(*seed)), rest),
-        None => (Random::new(0), input),
+        Some((rest, seed)) => (Rng::of(u64::from_le_bytes(*seed), 0), rest),
+        None => (Rng::of(0, 0), input),
     }
 }

@@ -7,21 +7,24 @@
 mod image;
 mod mutate;
 mod stage;
+mod subjects;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 use crate::calls::Page;
-use crate::child::{Child, Ending};
 use crate::options::{Options, Part};
+use crate::process::{self, Said};
 use crate::report::Row;
-use crate::structure::{self, Structure};
-use image::Image;
-pub use mutate::{Damage, damage, interesting};
-pub use stage::LARGEST_ALLOCATION;
+use crate::watch;
+pub(crate) use image::{Image, images};
+pub(crate) use mutate::interesting;
+pub(crate) use stage::LARGEST_ALLOCATION;
+pub(crate) use subjects::{Subject, all};
 
-/// Segments damaged in a full run, of all structures together.
+/// Segments damaged in a full run, of all subjects together.
 const FULL: u64 = 1_000_000;
 
 /// Cases of one child: what leaks with each is seen at its end.
@@ -30,37 +33,42 @@ const BATCH: u64 = 5_000;
 /// A row with so many findings is not gone on with.
 const ENOUGH: u64 = 20;
 
+/// A directory in memory, which goes with this process's value even if a child ends by a signal.
+pub(crate) fn directory() -> Result<tempfile::TempDir> {
+    Ok(tempfile::Builder::new().prefix("faults-").tempdir_in("/dev/shm")?)
+}
+
 /// Tries it on every structure; a row for each.
 ///
 /// # Errors
 ///
 /// If it cannot be tried.
 pub fn run(options: &Options) -> Result<Vec<Row>> {
-    let structures = structure::all();
-    let images = image::images(&structures, options.seed()).map_err(|error| anyhow!("an image: {error}"))?;
-    let page = Page::new()?;
-    // Of this process's, so that it goes even if a child ends by a signal.
-    let directory = tempfile::Builder::new().prefix("faults-").tempdir_in("/dev/shm")?;
-    let wanted: Vec<usize> = (0..structures.len()).filter(|index| options.wants(structures[*index].name())).collect();
-    let each = FULL.div_ceil(structures.len() as u64);
+    let subjects = all();
+    let directory = directory()?;
+    let images = images(&subjects, options.seed(), directory.path())?;
+    let (page, said) = (Page::new()?, Said::new()?);
+    let wanted: Vec<usize> = (0..subjects.len()).filter(|index| options.wants(subjects[*index].name())).collect();
+    let each = FULL.div_ceil(subjects.len() as u64);
     let mut rows = Vec::new();
     for index in wanted.iter().copied() {
         let end = options.share(wanted.len());
-        let mut row = Row::new(Part::Corrupt, structures[index].name(), "mutated segments");
+        let mut row = Row::new(Part::Corrupt, subjects[index].name(), "mutated segments");
         let cases = options.case.map_or(0..each, |case| case..case + 1);
-        let (mut next, mut calls, mut failed, mut slowest) = (cases.start, 0, 0, std::time::Duration::ZERO);
-        while next < cases.end && row.found < ENOUGH && end.is_none_or(|end| std::time::Instant::now() < end) {
+        let (mut next, mut calls, mut failed, mut slowest) = (cases.start, 0, 0, Duration::ZERO);
+        while next < cases.end && row.found < ENOUGH && end.is_none_or(|end| Instant::now() < end) {
             page.reset();
-            let batch = Batch { structures: &structures, images: &images, index, seed: options.seed(), end, directory: directory.path() };
-            let child = Child::start(|| batch.run(next..cases.end.min(next + BATCH), &page))?;
-            let ending = child.wait(&page);
-            let case = page.case();
-            if let Some(what) = page.violation() {
-                row.violation(options, case, what);
-            } else if ending != Ending::Done {
-                row.violation(options, case, format!("{ending} in {}", page.call()));
+            let (seed, directory) = (options.seed(), directory.path());
+            let batch = Batch { subjects: &subjects, images: &images, index, seed, end, directory };
+            let child = process::start(&said, || {
+                batch.run(next..cases.end.min(next + BATCH), &page);
+                Ok(())
+            })?;
+            let ending = watch::wait(child, &page)?;
+            if let Some(what) = watch::finding(ending, &page) {
+                row.violation(options, page.case(), what);
             }
-            next = case + 1;
+            next = page.case() + 1;
             calls += page.made();
             failed += page.failed();
             slowest = slowest.max(page.slowest());
@@ -75,12 +83,12 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Some cases of one structure.
+/// Some cases of one subject.
 struct Batch<'a> {
-    structures: &'a [Box<dyn Structure>],
+    subjects: &'a [Box<dyn Subject>],
     images: &'a [Image],
     index: usize,
     seed: u64,
-    end: Option<std::time::Instant>,
+    end: Option<Instant>,
     directory: &'a Path,
 }

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use super::image::Image;
 use crate::format::{self, PAGE};
 use crate::rng::Rng;
 
 /// What was done to an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Damage {
+pub(crate) enum Damage {
     /// Bits flipped, anywhere.
     Bits,
     /// Words overwritten, anywhere.
@@ -34,7 +35,7 @@ pub enum Damage {
 
 impl Damage {
     /// Every way of damage.
-    pub const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Bits,
         Self::Words,
         Self::Page,
@@ -49,13 +50,13 @@ impl Damage {
     ];
 
     /// Whether only bytes of the object are touched, so that all others have to be as they were afterwards.
-    pub fn is_inside_the_object(self) -> bool {
+    pub(crate) fn is_inside_the_object(self) -> bool {
         matches!(self, Self::Object | Self::Payload)
     }
 }
 
 /// A value that a check may forget: near limits, near what stands there, near what stands elsewhere.
-pub fn interesting(old: u64, size: u64, rng: &mut Rng) -> u64 {
+pub(crate) fn interesting(old: u64, size: u64, rng: &mut Rng) -> u64 {
     let near = rng.index(5) as u64;
     let some = [0, 8, 56, 64, 128, PAGE as u64, size, 1 << 16, 1 << 32, 1 << 40, 1 << 61, 1 << 62, 1 << 63, u64::MAX];
     match rng.index(8) {
@@ -70,8 +71,9 @@ pub fn interesting(old: u64, size: u64, rng: &mut Rng) -> u64 {
     }
 }
 
-/// Damages the image of a segment in one way; `object` is where the object stands, `other` an image to take blocks from.
-pub fn damage(how: Damage, image: &mut Vec<u8>, object: &Range<usize>, other: &[u8], rng: &mut Rng) {
+/// Damages bytes that were `whole` in one way; `other` is an image to take blocks from.
+pub(crate) fn damage(how: Damage, image: &mut Vec<u8>, whole: &Image, other: &[u8], rng: &mut Rng) {
+    let object = whole.objects.get(rng.index(whole.objects.len())).cloned().unwrap_or(0..whole.bytes.len());
     let (len, size) = (image.len(), image.len() as u64);
     match how {
         Damage::Bits => (0..1 + rng.index(8)).for_each(|_| flip(image, rng)),
@@ -106,17 +108,15 @@ pub fn damage(how: Damage, image: &mut Vec<u8>, object: &Range<usize>, other: &[
             }
         }
         Damage::Peers => {
-            let end = format::object_entries(image).next().unwrap_or(len).min(len);
-            let words = end.saturating_sub(format::PEERS) / 8;
+            let words = whole.entries.first().map_or(0, |end| end - format::PEERS) / 8;
             (0..1 + rng.index(4))
                 .for_each(|_| change(image, format::PEERS + rng.index(words) * 8, size, rng));
         }
         Damage::Directory => {
-            let entries: Vec<usize> = format::object_entries(image).collect();
             for _ in 0..1 + rng.index(4) {
                 // The words before the names lead somewhere.
                 let word = if rng.one_in(6) { rng.index(format::OBJECT / 8) } else { rng.index(9) };
-                let entry = entries[rng.index(entries.len())];
+                let entry = whole.entries.get(rng.index(whole.entries.len())).copied().unwrap_or(0);
                 change(image, entry + 8 * word, size, rng);
             }
         }
@@ -165,23 +165,20 @@ mod tests {
 
     #[test]
     fn damage_changes_something_and_says_where() {
-        let whole: Vec<u8> = (0..5 * PAGE).map(|at| (at / 7) as u8).collect();
-        let other: Vec<u8> = whole.iter().map(|byte| byte ^ 0xff).collect();
+        let bytes: Vec<u8> = (0..5 * PAGE).map(|at| (at / 7) as u8).collect();
+        let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 0xff).collect();
         let object = 2 * PAGE..3 * PAGE;
+        let (objects, entries) = (vec![object.clone()], vec![PAGE + 256, PAGE + 512]);
+        let whole = Image { subject: 0, bytes, objects, entries, untouched: Vec::new() };
         for how in Damage::ALL {
             let mut changed = 0;
             for seed in 0..200 {
-                let mut image = whole.clone();
-                let mut rng = Rng::of(seed, 0);
-                // Where the directory is, is read from the header.
-                format::set_word(&mut image, 48, PAGE as u64 + 256);
-                format::set_word(&mut image, 56, 4);
-                let before = image.clone();
-                damage(how, &mut image, &object, &other, &mut rng);
-                changed += u32::from(image != before);
+                let mut damaged = whole.bytes.clone();
+                damage(how, &mut damaged, &whole, &other, &mut Rng::of(seed, 0));
+                changed += u32::from(damaged != whole.bytes);
                 if how.is_inside_the_object() {
-                    assert_eq!(image[..object.start], before[..object.start], "{how:?} {seed}");
-                    assert_eq!(image[object.end..], before[object.end..], "{how:?} {seed}");
+                    assert_eq!(damaged[..object.start], whole.bytes[..object.start], "{how:?} {seed}");
+                    assert_eq!(damaged[object.end..], whole.bytes[object.end..], "{how:?} {seed}");
                 }
             }
             assert!(changed > 150, "{how:?}: {changed} of 200");

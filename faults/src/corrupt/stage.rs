@@ -7,21 +7,21 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Instant;
 
+use anyhow::Result;
 use ipc_core::{Segment, SegmentOptions};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::image::{Image, NAME};
+use super::image::{Image, NEIGHBOURS};
 use super::mutate::{Damage, damage};
 use super::Batch;
 use crate::allocation;
 use crate::calls::{Calls, Page};
 use crate::everything::{look, use_segment};
 use crate::rng::Rng;
-use crate::structure::Failure;
 
-/// No length that was checked asks for more than this: the images have some tens of KiB.
-pub const LARGEST_ALLOCATION: usize = 1 << 20;
+/// No length that was checked asks for more than this: the images have some tens of KiB, and a panic's backtrace is not counted.
+pub(crate) const LARGEST_ALLOCATION: usize = 1 << 20;
 
 /// What the file is called, where it has a name.
 const FILE: &str = "damaged";
@@ -33,14 +33,14 @@ impl Batch<'_> {
         calls.begin(cases.start);
         calls.all(|calls| {
             if let Err(error) = self.try_cases(cases, page, calls) {
-                calls.violate(&format!("the suite itself: {error}"));
+                calls.violate(&format!("the suite itself: {error:#}"));
             }
         });
     }
 
-    fn try_cases(&self, cases: Range<u64>, page: &Page, calls: &mut Calls<'_>) -> Result<(), Failure> {
+    fn try_cases(&self, cases: Range<u64>, page: &Page, calls: &mut Calls<'_>) -> Result<()> {
         let mut stage = Stage { directory: self.directory, memfds: Vec::new() };
-        let images: Vec<&Image> = self.images.iter().filter(|image| image.structure == self.index).collect();
+        let images: Vec<&Image> = self.images.iter().filter(|image| image.subject == self.index).collect();
         let mut held = None;
         for case in cases {
             calls.begin(case);
@@ -65,31 +65,31 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn try_one(&self, stage: &mut Stage<'_>, image: &Image, rng: &mut Rng, calls: &mut Calls<'_>) -> Result<(), Failure> {
+    fn try_one(&self, stage: &mut Stage<'_>, image: &Image, rng: &mut Rng, calls: &mut Calls<'_>) -> Result<()> {
         let other = &self.images[rng.index(self.images.len())].bytes;
         let mut ways: Vec<Damage> = (0..1 + usize::from(rng.one_in(3))).map(|_| rng.one_of(&Damage::ALL)).collect();
         // The length last: the others need all of it.
         ways.sort_unstable();
         ways.dedup();
         let mut bytes = image.bytes.clone();
-        ways.iter().for_each(|how| damage(*how, &mut bytes, &image.object, other, rng));
-        let structure = &self.structures[self.index];
+        ways.iter().for_each(|how| damage(*how, &mut bytes, image, other, rng));
+        let subject = &self.subjects[self.index];
         if ways.contains(&Damage::Length) || rng.one_in(2) {
             return stage.try_file(&bytes, rng, calls, |segment, rng, calls| {
-                structure.try_all(segment, NAME, rng, calls);
+                subject.exercise(segment, rng, calls);
             });
         }
         let file = stage.memfd(&bytes)?;
-        let of_fd = || -> Result<SegmentOptions, Failure> { Ok(Segment::from_fd(file.as_fd().try_clone_to_owned()?)) };
+        let of_fd = || -> Result<SegmentOptions> { Ok(Segment::from_fd(file.as_fd().try_clone_to_owned()?)) };
         let options = of_fd()?;
         if let Some(view) = calls.call("SegmentOptions::open_read_only", || options.open_read_only()) {
             look(&view, rng, calls);
         }
         let options = choose(of_fd()?, rng);
         if let Some(segment) = calls.call("SegmentOptions::open", || options.open()) {
-            structure.try_all(&segment, NAME, rng, calls);
-            use_segment(&segment, NAME, rng, calls);
-            structure.try_all(&segment, NAME, rng, calls);
+            subject.exercise(&segment, rng, calls);
+            use_segment(&segment, NEIGHBOURS[1], rng, calls);
+            subject.exercise(&segment, rng, calls);
         }
         if ways.iter().all(|how| how.is_inside_the_object()) {
             let mut now = vec![0; bytes.len()];
@@ -114,7 +114,7 @@ fn choose(options: SegmentOptions, rng: &mut Rng) -> SegmentOptions {
 }
 
 /// Descriptors and mappings of this process.
-fn holdings() -> Result<[usize; 2], Failure> {
+fn holdings() -> Result<[usize; 2]> {
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let mappings = maps.lines().filter(|line| line.contains(FILE)).count();
     Ok([std::fs::read_dir("/proc/self/fd")?.count(), mappings])
@@ -128,7 +128,7 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     /// A memfd with these bytes, whose length is sealed.
-    fn memfd(&mut self, bytes: &[u8]) -> Result<&File, Failure> {
+    fn memfd(&mut self, bytes: &[u8]) -> Result<&File> {
         let index = match self.memfds.iter().position(|(len, _)| *len == bytes.len()) {
             Some(index) => index,
             None => {
@@ -153,7 +153,7 @@ impl Stage<'_> {
         rng: &mut Rng,
         calls: &mut Calls<'_>,
         act: impl FnOnce(&Segment, &mut Rng, &mut Calls<'_>),
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let path = self.directory.join(FILE);
         let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
         file.set_len(bytes.len() as u64)?;
@@ -175,7 +175,7 @@ impl Stage<'_> {
         };
         if let Some(segment) = segment {
             act(&segment, rng, calls);
-            use_segment(&segment, NAME, rng, calls);
+            use_segment(&segment, NEIGHBOURS[1], rng, calls);
         }
         if rng.one_in(16) {
             calls.call("SegmentOptions::unlink", || named().unlink());

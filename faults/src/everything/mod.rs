@@ -13,21 +13,21 @@ use std::time::{Duration, Instant};
 use ipc_core::Payload;
 use ipc_core::wait::{Cancel, WaitStrategy};
 
-use crate::random::Random;
+use crate::rng::Rng;
 
 /// Calls of each side in one case.
 const CALLS: usize = 24;
 
 /// A deadline that has passed, or now and then one that passes before anybody would call it a wait.
-fn soon(random: &mut Random) -> Instant {
-    let some = if random.once_in(12) { random.below(100) as u64 } else { 0 };
+fn soon(rng: &mut Rng) -> Instant {
+    let some = if rng.one_in(12) { rng.index(100) as u64 } else { 0 };
     Instant::now() + Duration::from_micros(some)
 }
 
 /// Any way to wait that ends by a deadline.
-fn strategy(random: &mut Random) -> WaitStrategy {
+fn strategy(rng: &mut Rng) -> WaitStrategy {
     let some = [WaitStrategy::spin(), WaitStrategy::spin_then_yield(), WaitStrategy::sleep(), WaitStrategy::bulk()];
-    random.one_of(&some)
+    rng.one_of(&some)
 }
 
 /// A wait that is over before it begins.
@@ -38,8 +38,8 @@ fn cancelled() -> Cancel {
 }
 
 /// Any bytes are a value.
-fn value<T: Payload>(random: &mut Random) -> T {
+fn value<T: Payload>(rng: &mut Rng) -> T {
     let mut bytes = vec![0; size_of::<T>()];
-    random.fill(&mut bytes);
+    rng.fill(&mut bytes);
     bytemuck::pod_read_unaligned(&bytes)
 }

@@ -4,13 +4,13 @@ use ipc_core::segment::PayloadType;
 use ipc_core::{ObjectKind, Segment, SegmentView};
 
 use crate::calls::Calls;
-use crate::random::Random;
+use crate::rng::Rng;
 
 /// The kind of objects that are made in damaged segments.
 const KIND: ObjectKind = ObjectKind { name: "object of a case", code: u64::from_le_bytes(*b"faultob\x01") };
 
 /// Uses a segment that this process is attached to; `name` is an object's that stands in it, or stood in what it was made from.
-pub fn use_segment(segment: &Segment, name: &str, random: &mut Random, calls: &mut Calls<'_>) {
+pub fn use_segment(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Calls<'_>) {
     let objects = calls.outcome("Segment::objects", || segment.objects()).unwrap_or_default();
     let peers = calls.outcome("Segment::peers", || segment.peers().collect::<Vec<_>>()).unwrap_or_default();
     for peer in peers {
@@ -26,13 +26,13 @@ pub fn use_segment(segment: &Segment, name: &str, random: &mut Random, calls: &m
         if let Some(object) = found
             && object.region.len() >= 8
         {
-            let at = random.below(object.region.len() / 8) * 8;
+            let at = rng.index(object.region.len() / 8) * 8;
             calls.outcome("Region::u64_at", || {
                 object.region.u64_at(at).load(ipc_core::sync::Ordering::Relaxed);
             });
         }
     }
-    let size = 1 + random.below(3000) as u64;
+    let size = 1 + rng.index(3000) as u64;
     let made = calls.call("Segment::create_object", || {
         segment.create_object("made in a case", KIND, PayloadType::of::<u64>(), size, |region| {
             (0..region.len() / 8)
@@ -45,12 +45,12 @@ pub fn use_segment(segment: &Segment, name: &str, random: &mut Random, calls: &m
         });
     }
     calls.outcome("Segment::size", || (segment.size(), segment.max_size(), segment.page_size()));
-    if random.once_in(4) {
-        let more = segment.size().saturating_add(random.below(3) as u64 * 4096);
+    if rng.one_in(4) {
+        let more = segment.size().saturating_add(rng.index(3) as u64 * 4096);
         calls.call("Segment::grow", || segment.grow(more));
         calls.call("Segment::inherit", || segment.inherit()).map(drop);
     }
-    if random.once_in(8) {
+    if rng.one_in(8) {
         calls.call("Segment::durable", || segment.durable()?.flush());
         calls.outcome("Segment::is_linked", || segment.is_linked());
         calls.call("Segment::unlink_if_last", || segment.unlink_if_last());
@@ -59,7 +59,7 @@ pub fn use_segment(segment: &Segment, name: &str, random: &mut Random, calls: &m
 }
 
 /// Uses a segment that this process only looks at.
-pub fn look(view: &SegmentView, random: &mut Random, calls: &mut Calls<'_>) {
+pub fn look(view: &SegmentView, rng: &mut Rng, calls: &mut Calls<'_>) {
     calls.outcome("SegmentView::size", || (view.size(), view.max_size(), view.created_ns(), view.id().to_string()));
     for peer in calls.outcome("SegmentView::peers", || view.peers().collect::<Vec<_>>()).unwrap_or_default() {
         calls.outcome("SegmentView::describe_peer", || view.describe_peer(peer.id).to_string());
@@ -70,10 +70,10 @@ pub fn look(view: &SegmentView, random: &mut Random, calls: &mut Calls<'_>) {
         let Some(object) = calls.call("SegmentView::view", || view.view(info)) else { continue };
         let mut bytes = [0; 64];
         let len = object.len().min(bytes.len());
-        let at = random.below(object.len() - len + 1);
+        let at = rng.index(object.len() - len + 1);
         calls.outcome("ObjectView::read", || object.read(at, &mut bytes[..len]));
         if object.len() >= 8 {
-            let at = random.below(object.len() / 8) * 8;
+            let at = rng.index(object.len() / 8) * 8;
             calls.outcome("ObjectView::load_u64", || object.load_u64(at));
         }
     }
