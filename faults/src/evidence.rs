@@ -105,11 +105,20 @@ impl Evidence {
         unsafe { self.base.write_bytes(0, self.bytes.get()) }
     }
 
+    fn all_words(&self) -> &[AtomicU64] {
+        // SAFETY: inside the mapping, aligned, and only ever accessed as atomics.
+        unsafe { std::slice::from_raw_parts(self.base.cast().as_ptr(), self.lanes * size_of::<Lane>() / 8) }
+    }
+
     /// The words of the lanes, to see whether any changed.
     pub fn words(&self) -> impl Iterator<Item = u64> + '_ {
-        let words = self.lanes * size_of::<Lane>() / 8;
-        // SAFETY: inside the mapping.
-        (0..words).map(|word| unsafe { self.base.cast::<AtomicU64>().add(word).as_ref() }.load(Ordering::Relaxed))
+        self.all_words().iter().map(noted)
+    }
+
+    /// Puts the words of the lanes back to what they were; nothing was delivered.
+    pub fn set_words(&self, words: &[u64]) {
+        self.clear();
+        self.all_words().iter().zip(words).for_each(|(word, value)| note(word, *value));
     }
 }
 

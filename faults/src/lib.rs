@@ -15,6 +15,7 @@ pub mod process;
 pub mod races;
 pub mod report;
 pub mod rng;
+pub mod steps;
 pub mod structure;
 pub mod structures;
 
@@ -31,7 +32,8 @@ pub fn run(options: &Options) -> Result<Report> {
     let mut report = Report::default();
     for part in options.part.each() {
         let rows = match part {
-            Part::Steps | Part::Kills | Part::All => Vec::new(),
+            Part::Steps => steps::run(options)?,
+            Part::Kills | Part::All => Vec::new(),
             Part::Corrupt => corrupt::run(options)?,
             Part::Hostile => hostile::run(options)?,
             Part::Races => races::run(options)?,

@@ -23,7 +23,7 @@ impl Rng {
 
     /// A number below `end`; 0 if that is 0. Not exactly uniform.
     pub fn below(&mut self, end: u64) -> u64 {
-        (u128::from(self.next_u64()) * u128::from(end) >> 64) as u64
+        ((u128::from(self.next_u64()) * u128::from(end)) >> 64) as u64
     }
 
     /// An index into something of that length; 0 if it is empty.

@@ -90,6 +90,8 @@ pub struct Actor {
     /// Claims the role, and does its part at full load, until it is killed or told to [stop](Stage::is_stopping): then leaves in order. Notes its progress. An error is a violation: that the
     /// other side died is none.
     pub run: fn(&Stage) -> Result<()>,
+    /// Tries to take the role from those who have it, all of whom live, if only slowly: an error if that is not refused.
+    pub intrude: Option<fn(&Stage) -> Result<()>>,
 }
 
 /// Where it all takes place: a segment's name in a directory that nobody else uses, and the notes.
@@ -101,6 +103,8 @@ pub struct Stage {
     inherited: Option<Segment>,
     /// Which lane this process notes in.
     pub lane: usize,
+    /// The number of the case, for what is to be another each time.
+    pub case: u64,
     /// How the structure is made.
     structure: &'static dyn Structure,
 }
@@ -117,7 +121,7 @@ pub const SEGMENT: &str = "tried";
 impl Stage {
     /// In a directory that is there, and empty.
     pub fn new(structure: &'static dyn Structure, directory: &Path, evidence: Arc<Evidence>) -> Self {
-        Self { directory: directory.to_owned(), evidence, inherited: None, lane: 0, structure }
+        Self { directory: directory.to_owned(), evidence, inherited: None, lane: 0, case: 0, structure }
     }
 
     /// The same stage for the process of that lane; with a segment, it inherits that instead of opening it by its name.
@@ -177,6 +181,31 @@ impl Stage {
     pub fn furnish(&self) -> Result<()> {
         let _segment = self.make()?;
         self.structure.fill(self)
+    }
+
+    /// The same stage for the case of that number.
+    #[must_use]
+    pub fn case(&self, case: u64) -> Self {
+        Self { case, ..self.clone() }
+    }
+
+    /// Has a process begin something, and kills it when it says that it has: it holds then whatever `hold` returned.
+    ///
+    /// # Errors
+    ///
+    /// If it fails.
+    pub fn die_holding<T>(&self, hold: impl FnOnce(&Self) -> Result<T>) -> Result<()> {
+        let said = crate::process::Said::new()?;
+        let child = crate::process::start(&said, || {
+            let held = hold(self)?;
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL)?;
+            drop(held);
+            Ok(())
+        })?;
+        match child.succeeds(&said, crate::evidence::LONG) {
+            Err(error) if error.to_string().contains("SIGKILL") => Ok(()),
+            outcome => outcome.context("it was to be killed"),
+        }
     }
 
     /// Whether a storm comes to its end: then everybody leaves in order.
