@@ -9,7 +9,7 @@ use crate::calls::Page;
 use crate::process::Child;
 
 /// How long a child may go without making a call before it is taken to hang: far longer than any call may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::options::{Options, Part};
 use crate::process::{self, Said};
 use crate::report::Row;
 use crate::watch;
-pub(crate) use image::{Image, images};
+pub(crate) use image::{Image, NEIGHBOURS, images};
 pub(crate) use mutate::interesting;
 pub(crate) use stage::LARGEST_ALLOCATION;
 pub(crate) use subjects::{Subject, all};

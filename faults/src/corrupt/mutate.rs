@@ -109,8 +109,7 @@ pub(crate) fn damage(how: Damage, image: &mut Vec<u8>, whole: &Image, other: &[u
         }
         Damage::Peers => {
             let words = whole.entries.first().map_or(0, |end| end - format::PEERS) / 8;
-            (0..1 + rng.index(4))
-                .for_each(|_| change(image, format::PEERS + rng.index(words) * 8, size, rng));
+            (0..1 + rng.index(4)).for_each(|_| change(image, format::PEERS + rng.index(words) * 8, size, rng));
         }
         Damage::Directory => {
             for _ in 0..1 + rng.index(4) {

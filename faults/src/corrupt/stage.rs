@@ -12,9 +12,9 @@ use ipc_core::{Segment, SegmentOptions};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::Batch;
 use super::image::{Image, NEIGHBOURS};
 use super::mutate::{Damage, damage};
-use super::Batch;
 use crate::allocation;
 use crate::calls::{Calls, Page};
 use crate::everything::{look, use_segment};
@@ -61,7 +61,8 @@ impl Batch<'_> {
             }
         }
         let now = holdings()?;
-        calls.check(held.is_none_or(|held| now <= held), || format!("descriptors and mappings: {held:?}, then {now:?}"));
+        calls
+            .check(held.is_none_or(|held| now <= held), || format!("descriptors and mappings: {held:?}, then {now:?}"));
         Ok(())
     }
 

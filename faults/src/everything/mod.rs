@@ -5,7 +5,7 @@
 mod segment;
 mod spsc;
 
-pub use segment::{look, use_segment};
+pub use segment::{look, use_objects, use_segment};
 pub use spsc::{use_records, use_slots};
 
 use std::time::{Duration, Instant};

@@ -9,8 +9,19 @@ use crate::rng::Rng;
 /// The kind of objects that are made in damaged segments.
 const KIND: ObjectKind = ObjectKind { name: "object of a case", code: u64::from_le_bytes(*b"faultob\x01") };
 
-/// Uses a segment that this process is attached to; `name` is an object's that stands in it, or stood in what it was made from.
+/// Uses a segment that this process is attached to; `name` is an object's that stands in it, or stood in what it was made from. Its name may be gone then.
 pub fn use_segment(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Calls<'_>) {
+    use_objects(segment, name, rng, calls);
+    if rng.one_in(8) {
+        calls.call("Segment::durable", || segment.durable()?.flush());
+        calls.outcome("Segment::is_linked", || segment.is_linked());
+        calls.call("Segment::unlink_if_last", || segment.unlink_if_last());
+        calls.call("Segment::unlink", || segment.unlink());
+    }
+}
+
+/// As [`use_segment`], but its name stays.
+pub fn use_objects(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Calls<'_>) {
     let objects = calls.outcome("Segment::objects", || segment.objects()).unwrap_or_default();
     let peers = calls.outcome("Segment::peers", || segment.peers().collect::<Vec<_>>()).unwrap_or_default();
     for peer in peers {
@@ -48,13 +59,7 @@ pub fn use_segment(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Cal
     if rng.one_in(4) {
         let more = segment.size().saturating_add(rng.index(3) as u64 * 4096);
         calls.call("Segment::grow", || segment.grow(more));
-        calls.call("Segment::inherit", || segment.inherit()).map(drop);
-    }
-    if rng.one_in(8) {
-        calls.call("Segment::durable", || segment.durable()?.flush());
-        calls.outcome("Segment::is_linked", || segment.is_linked());
-        calls.call("Segment::unlink_if_last", || segment.unlink_if_last());
-        calls.call("Segment::unlink", || segment.unlink());
+        calls.call("Segment::inherit", || segment.inherit().map(drop));
     }
 }
 
@@ -66,7 +71,7 @@ pub fn look(view: &SegmentView, rng: &mut Rng, calls: &mut Calls<'_>) {
     }
     for info in calls.outcome("SegmentView::objects", || view.objects()).unwrap_or_default() {
         let (name, kind) = (info.name.clone(), ObjectKind { name: "whatever it is", code: info.kind });
-        calls.call("SegmentView::open_object", || view.open_object(&name, kind, PayloadType::bytes())).map(drop);
+        calls.call("SegmentView::open_object", || view.open_object(&name, kind, PayloadType::bytes()).map(drop));
         let Some(object) = calls.call("SegmentView::view", || view.view(info)) else { continue };
         let mut bytes = [0; 64];
         let len = object.len().min(bytes.len());

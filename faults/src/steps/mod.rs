@@ -39,7 +39,9 @@ const MANY: usize = 20_000;
 /// If an operation cannot be done at all.
 pub fn run(options: &Options) -> Result<Vec<Row>> {
     let all = structures::all();
-    let tried = all.iter().flat_map(|structure| structure.operations().into_iter().map(move |operation| (*structure, operation)));
+    let tried = all
+        .iter()
+        .flat_map(|structure| structure.operations().into_iter().map(move |operation| (*structure, operation)));
     let tried: Vec<_> = tried
         .map(|(structure, operation)| (structure, operation, format!("{}: {}", structure.name(), operation.name)))
         .filter(|(_, _, name)| options.wants(name))
@@ -129,12 +131,18 @@ fn try_operation(
         }
         scene.set(&stage)?;
         let stage = stage.case(at as u64);
-        by_steps += u64::from(!kill_at(&stage, operation, &said, &boundaries, at).with_context(|| format!("at boundary {at}"))?);
+        by_steps += u64::from(
+            !kill_at(&stage, operation, &said, &boundaries, at).with_context(|| format!("at boundary {at}"))?,
+        );
         row.tried += 1;
         let survived = process::survivor(&said, LONG, || survive(structure, operation, &stage));
         if let Err(error) = survived {
             let Boundary { address, times, .. } = boundaries[at];
-            row.violation(options, at as u64, format!("killed at boundary {at} ({address:#x}, time {times}): {error:#}"));
+            row.violation(
+                options,
+                at as u64,
+                format!("killed at boundary {at} ({address:#x}, time {times}): {error:#}"),
+            );
         }
     }
     row.notes = format!("{} boundaries, {states} states", boundaries.len());
