@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod format;
 pub mod hostile;
 pub mod io;
+pub mod kills;
 pub mod message;
 pub mod options;
 pub mod process;
@@ -38,7 +39,8 @@ pub fn run(options: &Options) -> Result<Report> {
     for part in options.part.each() {
         let rows = match part {
             Part::Steps => steps::run(options)?,
-            Part::Kills | Part::All => Vec::new(),
+            Part::Kills => kills::run(options)?,
+            Part::All => Vec::new(),
             Part::Corrupt => corrupt::run(options)?,
             Part::Hostile => hostile::run(options)?,
             Part::Races => races::run(options)?,

@@ -189,3 +189,12 @@ impl Drop for Child {
 pub fn survivor(said: &Said, limit: Duration, body: impl FnOnce() -> Result<()>) -> Result<()> {
     start(said, body)?.succeeds(said, limit)
 }
+
+/// How many descriptors this process has open.
+///
+/// # Errors
+///
+/// If /proc is not there.
+pub fn descriptors() -> Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/fd")?.count())
+}

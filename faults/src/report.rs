@@ -86,12 +86,12 @@ impl Report {
     pub fn add(&mut self, options: &Options, rows: Vec<Row>) {
         if !self.headed {
             println!("seed {:#x}\n", options.seed());
-            println!("{:<8} {:<44} {:>11} {:<17} {:>6}  notes", "part", "what", "tried", "", "found");
+            println!("{:<8} {:<56} {:>11} {:<17} {:>6}  notes", "part", "what", "tried", "", "found");
             self.headed = true;
         }
         for row in rows {
             println!(
-                "{:<8} {:<44} {:>11} {:<17} {:>6}  {}",
+                "{:<8} {:<56} {:>11} {:<17} {:>6}  {}",
                 row.part.name(),
                 row.name,
                 row.tried,

@@ -16,7 +16,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -39,9 +39,7 @@ const MANY: usize = 20_000;
 /// If an operation cannot be done at all.
 pub fn run(options: &Options) -> Result<Vec<Row>> {
     let all = structures::all();
-    let tried = all
-        .iter()
-        .flat_map(|structure| structure.operations().into_iter().map(move |operation| (*structure, operation)));
+    let tried = all.iter().flat_map(|structure| structure.operations().into_iter().map(move |operation| (*structure, operation)));
     let tried: Vec<_> = tried
         .map(|(structure, operation)| (structure, operation, format!("{}: {}", structure.name(), operation.name)))
         .filter(|(_, _, name)| options.wants(name))
@@ -129,20 +127,14 @@ fn try_operation(
         if is_extra && end.is_some_and(|end| Instant::now() >= end) {
             break;
         }
-        scene.set(&stage)?;
         let stage = stage.case(at as u64);
-        by_steps += u64::from(
-            !kill_at(&stage, operation, &said, &boundaries, at).with_context(|| format!("at boundary {at}"))?,
-        );
+        let by_address = kill_at(&scene, &stage, operation, &said, &boundaries, at);
+        by_steps += u64::from(!by_address.with_context(|| format!("at boundary {at}"))?);
         row.tried += 1;
         let survived = process::survivor(&said, LONG, || survive(structure, operation, &stage));
         if let Err(error) = survived {
             let Boundary { address, times, .. } = boundaries[at];
-            row.violation(
-                options,
-                at as u64,
-                format!("killed at boundary {at} ({address:#x}, time {times}): {error:#}"),
-            );
+            row.violation(options, at as u64, format!("killed at boundary {at} ({address:#x}, time {times}): {error:#}"));
         }
     }
     row.notes = format!("{} boundaries, {states} states", boundaries.len());
@@ -182,6 +174,8 @@ fn walk(stage: &Stage, operation: &Operation, said: &Said) -> Result<Vec<Boundar
         boundaries.push(Boundary { address, times: *times, news });
         let called = traced.calls_kernel(address)?;
         if traced.step()? == At::End {
+            // The last one stood behind the call that says that the act is done.
+            boundaries.pop();
             traced.kill();
             return Ok(boundaries);
         }
@@ -221,21 +215,30 @@ impl World {
 }
 
 /// Has a process begin the operation, and kills it at that boundary. Whether it came there by its address: otherwise by as many instructions.
-fn kill_at(stage: &Stage, operation: &Operation, said: &Said, boundaries: &[Boundary], at: usize) -> Result<bool> {
+fn kill_at(
+    scene: &Scene,
+    stage: &Stage,
+    operation: &Operation,
+    said: &Said,
+    boundaries: &[Boundary],
+    at: usize,
+) -> Result<bool> {
     let Boundary { address, times, .. } = boundaries[at];
-    let prepare = || (operation.prepare)(stage);
+    let start = || {
+        scene.set(stage)?;
+        Traced::start(said, || (operation.prepare)(stage))
+    };
     // A loop's boundary may be met sooner by counting instructions than by meeting it again and again.
     if 3 * times < at as u64 + 3 {
-        let traced = Traced::start(said, prepare)?;
-        if traced.run_to(address, times)? {
-            traced.kill();
+        let traced = start()?;
+        let met = traced.run_to(address, times)?;
+        traced.kill();
+        if met {
             return Ok(true);
         }
-        // The C library went another way this time. The scene is another one by now.
-        traced.kill();
-        bail!("it never came there: {address:#x} for {times} times");
+        // The C library went another way this time.
     }
-    let traced = Traced::start(said, prepare)?;
+    let traced = start()?;
     ensure!(traced.run_steps(at as u64)?, "it was done before");
     traced.kill();
     Ok(false)
@@ -243,7 +246,7 @@ fn kill_at(stage: &Stage, operation: &Operation, said: &Said, boundaries: &[Boun
 
 /// What a survivor does: all that there is to be done.
 fn survive(structure: &'static dyn Structure, operation: &Operation, stage: &Stage) -> Result<()> {
-    let before = descriptors()?;
+    let before = process::descriptors()?;
     if let Some(check) = operation.check {
         check(stage)?;
     }
@@ -252,12 +255,7 @@ fn survive(structure: &'static dyn Structure, operation: &Operation, stage: &Sta
     // As if nothing had been.
     drop(stage.make().context("making it again")?);
     stage.remove()?;
-    let after = descriptors()?;
+    let after = process::descriptors()?;
     ensure!(before == after, "{before} descriptors before, {after} after");
     Ok(())
-}
-
-/// How many descriptors this process has open.
-fn descriptors() -> Result<usize> {
-    Ok(std::fs::read_dir("/proc/self/fd")?.count())
 }
