@@ -19,9 +19,11 @@ pub(super) fn round(stage: &Stage, structure: &'static dyn Structure, round: u64
 }
 
 fn parent(stage: &Stage, operation: &Operation) -> Result<()> {
-    let mut act = (operation.prepare)(stage)?;
+    let mut held = Some((operation.prepare)(stage)?);
     let said = Said::new()?;
     let mut child = process::start(&said, || {
+        // The child's copy of it.
+        let mut act = held.take().context("prepared")?;
         if let Err(error) = act() {
             let refusal = format!("{error:#} {error:?}");
             let refused = refusal.contains("WrongProcess") || refusal.contains("belongs to the process that made it");
@@ -33,5 +35,5 @@ fn parent(stage: &Stage, operation: &Operation) -> Result<()> {
     })?;
     let status = ended(&mut child)?;
     ensure!(matches!(status, WaitStatus::Exited(_, 0)), "in the child: {status:?} {}", said.take());
-    act().context("after its child")
+    held.take().context("prepared")?().context("after its child")
 }
