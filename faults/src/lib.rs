@@ -5,8 +5,12 @@
 //!
 //! A structure is under all of it by implementing [`Structure`](structure::Structure) and standing in [`structures::all`].
 
+pub mod allocation;
+pub mod calls;
 pub mod corrupt;
+pub mod everything;
 pub mod evidence;
+pub mod format;
 pub mod hostile;
 pub mod io;
 pub mod kills;
@@ -19,6 +23,7 @@ pub mod rng;
 pub mod steps;
 pub mod structure;
 pub mod structures;
+pub mod watch;
 
 use anyhow::Result;
 use options::{Options, Part};

@@ -96,6 +96,12 @@ impl Options {
         self.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds))
     }
 
+    /// When one of `all` equal shares of the part's time is over that begins now, if there is a limit.
+    pub fn share(&self, all: usize) -> Option<Instant> {
+        let all = u32::try_from(all.max(1)).unwrap_or(u32::MAX);
+        self.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds) / all)
+    }
+
     /// The command that does one case again.
     pub fn again(&self, part: Part, name: &str, case: u64) -> String {
         let seed = self.seed();

@@ -26,6 +26,17 @@ impl Rng {
         ((u128::from(self.next_u64()) * u128::from(end)) >> 64) as u64
     }
 
+    /// An index into something of that length; 0 if it is empty.
+    pub fn index(&mut self, len: usize) -> usize {
+        self.below(len as u64) as usize
+    }
+
+    /// A copy of one of some.
+    pub fn one_of<T: Copy, const N: usize>(&mut self, some: &[T; N]) -> T {
+        const { assert!(N > 0) };
+        some[self.index(N)]
+    }
+
     /// True once in `times`.
     pub fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0

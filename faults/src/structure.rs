@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use ipc_core::{Segment, SegmentOptions};
 
+use crate::calls::Calls;
 use crate::evidence::Evidence;
 use crate::rng::Rng;
 
@@ -60,8 +61,9 @@ pub trait Structure: Sync {
     fn audit(&self, stage: &Stage) -> Result<()>;
 
     /// Attaches to it and uses everything that it offers, whatever may stand in its memory, in the order in which the numbers say: for memory that was corrupted, or is
-    /// while this runs. Never waits without a deadline; what its calls return, errors or wrong bytes, is right.
-    fn exercise(&self, segment: &Segment, rng: &mut Rng);
+    /// while this runs. Every call goes through `calls`, which names it if it panics, hangs or asks for too much memory. Never waits without a deadline; what its calls
+    /// return, errors or wrong bytes, is right.
+    fn exercise(&self, segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>);
 }
 
 /// What one process does, from where it begins to where it ends.

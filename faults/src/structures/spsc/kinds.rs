@@ -4,10 +4,13 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use ipc_core::{Error, Segment};
+use ipc_ring::RingError;
 use ipc_ring::spsc::{Consumer, Producer, RecordConsumer, RecordProducer, RecordRing, Ring};
-use ipc_ring::{RingError, Side};
 
+use crate::calls::Calls;
+use crate::everything;
 use crate::message::{self, Fixed};
+use crate::rng::Rng;
 
 /// The name of the ring.
 const RING: &str = "ring";
@@ -33,8 +36,8 @@ pub(super) trait Kind: Sized + 'static {
     fn producer(segment: &Segment) -> Result<Self::Producer, Error>;
     fn consumer(segment: &Segment) -> Result<Self::Consumer, Error>;
 
-    /// Asks all that can be asked without a side.
-    fn look(segment: &Segment);
+    /// Makes every call that there is.
+    fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>);
 
     /// How often the consumer slept.
     fn sleeps(segment: &Segment) -> u64;
@@ -126,10 +129,8 @@ macro_rules! typed {
                 Consumer::open(segment, RING)
             }
 
-            fn look(segment: &Segment) {
-                if let Ok(ring) = Ring::<$value>::open(segment, RING) {
-                    let _ = (ring.stats(), ring.side(Side::Producer), ring.side(Side::Consumer), ring.capacity());
-                }
+            fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {
+                everything::use_slots::<$value>(segment, RING, rng, calls);
             }
 
             fn sleeps(segment: &Segment) -> u64 {
@@ -296,10 +297,8 @@ impl Kind for Records {
         RecordConsumer::open(segment, RING)
     }
 
-    fn look(segment: &Segment) {
-        if let Ok(ring) = RecordRing::open(segment, RING) {
-            let _ = (ring.stats(), ring.side(Side::Producer), ring.side(Side::Consumer), ring.max_record());
-        }
+    fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {
+        everything::use_records(segment, RING, rng, calls);
     }
 
     fn sleeps(segment: &Segment) -> u64 {

@@ -5,12 +5,12 @@ mod kinds;
 mod storm;
 
 use std::marker::PhantomData;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ipc_core::Segment;
 use ipc_ring::{RingError, Side};
 
+use crate::calls::Calls;
 use crate::evidence::{note, noted};
 use crate::rng::Rng;
 use crate::structure::{Actor, Operation, Stage, Structure};
@@ -67,8 +67,8 @@ impl<K: Kind> Structure for Spsc<K> {
         audit::<K>(stage)
     }
 
-    fn exercise(&self, segment: &Segment, rng: &mut Rng) {
-        exercise::<K>(segment, rng);
+    fn exercise(&self, segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {
+        K::exercise(segment, rng, calls);
     }
 }
 
@@ -147,34 +147,4 @@ fn audit<K: Kind>(stage: &Stage) -> Result<()> {
     K::hand_over_consumer(consumer);
     note(&received.acknowledged, noted(&received.taken));
     Ok(())
-}
-
-/// Uses everything, whatever stands in the ring.
-fn exercise<K: Kind>(segment: &Segment, rng: &mut Rng) {
-    let deadline = || Instant::now() + Duration::from_millis(1);
-    let _ = K::find_or_make(segment);
-    let (mut producer, mut consumer) = (None, None);
-    for _ in 0..2 + rng.below(60) {
-        match (rng.below(14), &mut producer, &mut consumer) {
-            (0..4, producer @ None, _) => *producer = K::producer(segment).ok(),
-            (4..8, _, consumer @ None) => *consumer = K::consumer(segment).ok(),
-            (0 | 1, Some(producer), _) => drop(K::try_push(producer, rng.below(1 << 20))),
-            (2, Some(producer), _) => drop(K::try_push_slice(producer, rng.below(1 << 20), 1 + rng.below(20))),
-            (3, Some(producer), _) => drop(K::push_deadline(producer, rng.below(1 << 20), deadline())),
-            (4 | 5, _, Some(consumer)) => drop(K::try_pop(consumer)),
-            (6, _, Some(consumer)) => drop(K::try_pop_slice(consumer)),
-            (7, _, Some(consumer)) => drop(K::pop_deadline(consumer, deadline())),
-            (8, _, Some(consumer)) => K::acknowledge(consumer),
-            (9, producer, _) => drop(producer.take().map(K::give_up_producer)),
-            (10, producer, _) => drop(producer.take().map(K::hand_over_producer)),
-            (11, _, consumer) => drop(consumer.take().map(K::give_up_consumer)),
-            (12, _, consumer) => drop(consumer.take().map(K::hand_over_consumer)),
-            (13, producer, consumer) => {
-                let _ = producer.take().map(K::close_producer);
-                let _ = consumer.take().map(K::close_consumer);
-                K::look(segment);
-            }
-            _ => {}
-        }
-    }
 }
