@@ -37,8 +37,10 @@
 //! ```
 
 mod error;
+mod publisher;
 mod record;
 
+pub mod cell;
 pub mod spsc;
 
 pub use error::{PushError, RingError, Side};
