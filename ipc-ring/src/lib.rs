@@ -40,6 +40,7 @@ mod error;
 mod publisher;
 mod record;
 
+pub mod broadcast;
 pub mod cell;
 pub mod spsc;
 

@@ -207,7 +207,18 @@ impl Publisher {
         &self,
         handle: &Handle,
         deadline: Option<Instant>,
+        look: impl FnMut() -> Result<Option<T>, RingError>,
+    ) -> Result<T, RingError> {
+        self.wait_counting(handle, deadline, look, || {})
+    }
+
+    /// As [`wait`](Self::wait); `slept` is called after each sleep.
+    pub(crate) fn wait_counting<T>(
+        &self,
+        handle: &Handle,
+        deadline: Option<Instant>,
         mut look: impl FnMut() -> Result<Option<T>, RingError>,
+        slept: impl FnMut(),
     ) -> Result<T, RingError> {
         handle.check_process()?;
         if let Some(found) = look()? {
@@ -227,7 +238,7 @@ impl Publisher {
             handle.check_pages()?;
             self.check()
         };
-        match wait.until(&mut look, gone, peer, || {}) {
+        match wait.until(&mut look, gone, peer, slept) {
             // Gone, and that is final for what it published: look once more, then tell.
             Err(Interrupted::Failed(gone)) => look().and_then(|found| found.ok_or(gone)),
             outcome => waited(outcome),
