@@ -71,11 +71,6 @@ impl Gate {
         }
     }
 
-    /// What was declared.
-    pub(super) fn declared(&self) -> u64 {
-        self.declared
-    }
-
     /// Up to where there is room, by those who hold the producer back: at most what was declared. `position` is where it stands.
     pub(super) fn room(&self, position: u64) -> Result<u64, RingError> {
         let head = self.slowest(position)?.map(|(_, head)| head);

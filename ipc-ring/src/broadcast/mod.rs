@@ -41,20 +41,31 @@
 //! ```
 
 mod cells;
+mod checkpoint;
 mod consumer;
 mod gate;
+mod grant;
 mod lines;
 mod lossy_consumer;
+mod lossy_record_consumer;
 mod producer;
+mod record_consumer;
+mod record_producer;
+mod record_ring;
 mod ring;
 mod seat;
 mod sides;
 mod watch;
 
 pub use consumer::Consumer;
+pub use grant::Grant;
 pub use lines::{ConsumerInfo, Stats};
 pub use lossy_consumer::LossyConsumer;
+pub use lossy_record_consumer::LossyRecordConsumer;
 pub use producer::Producer;
+pub use record_consumer::{RecordConsumer, View};
+pub use record_producer::RecordProducer;
+pub use record_ring::RecordRing;
 pub use ring::Ring;
 
 /// Where a consumer begins that comes late.

@@ -12,7 +12,7 @@
 //!   consumer died or gave up. Acknowledged is what a consumer had popped when it called again to pop, in batches of up to a quarter of the ring; or what it
 //!   [acknowledged](Consumer::acknowledge) explicitly.
 
-mod bytes;
+pub(crate) mod bytes;
 mod consumer;
 mod cursor;
 mod endpoint;
