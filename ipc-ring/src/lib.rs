@@ -37,11 +37,13 @@
 //! ```
 
 mod error;
+mod lanes;
 mod publisher;
 mod record;
 
 pub mod broadcast;
 pub mod cell;
+pub mod mpsc;
 pub mod spsc;
 
 pub use error::{PushError, RingError, Side};

@@ -6,7 +6,7 @@ use std::sync::atomic::compiler_fence;
 use std::time::Instant;
 
 use ipc_core::peer::process::Process;
-use ipc_core::peer::{PeerId, Role, RoleState};
+use ipc_core::peer::{PeerId, ROLE_ENTRY_SIZE, Role, RoleState, RoleTable};
 use ipc_core::sync::{
     self, AtomicBool, AtomicU32, AtomicU64, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences,
 };
@@ -20,6 +20,9 @@ use crate::spsc::SideState;
 const ROLE: usize = 0;
 const STATUS: usize = 8;
 const FENCES: usize = 16;
+// Behind them the role's name, and since when it is held: see `RoleTable`.
+const ROLE_WORDS: usize = 24;
+const _: () = assert!(ROLE_WORDS < ROLE_ENTRY_SIZE && ROLE_ENTRY_SIZE <= LINE_PAIR);
 /// All who wait sleep here, the publisher rings. Not written while nobody sleeps.
 const BELL: usize = LINE_PAIR;
 
@@ -33,6 +36,8 @@ const GAVE_UP: u64 = 2;
 pub(crate) struct Publisher {
     base: NonNull<u8>,
     region: Region,
+    /// Where it begins in the region.
+    at: usize,
     /// Its role's name in messages.
     name: &'static str,
 }
@@ -75,6 +80,11 @@ impl Publisher {
     /// Bytes that it takes.
     pub(crate) const SIZE: usize = 2 * LINE_PAIR;
 
+    /// Where its role stands, for whoever lists roles, if the publisher begins at `at`.
+    pub(crate) const fn roles(at: usize) -> RoleTable {
+        RoleTable { offset: at as u64, stride: LINE_PAIR as u64, count: 1 }
+    }
+
     /// The publisher whose words begin at `at`, a multiple of two lines.
     ///
     /// # Panics
@@ -82,10 +92,10 @@ impl Publisher {
     /// If they are not inside the region: its length was checked before.
     pub(crate) fn new(region: &Region, at: usize, name: &'static str) -> Self {
         assert!(at.is_multiple_of(LINE_PAIR) && at + Self::SIZE <= region.len(), "the geometry was checked");
-        [0, BELL].into_iter().for_each(|line| sync::enroll(region, at + line, 24));
+        [0, BELL].into_iter().for_each(|line| sync::enroll(region, at + line, ROLE_WORDS));
         // SAFETY: inside the region, whose first byte is not at address zero.
         let base = unsafe { NonNull::new_unchecked(region.as_ptr().add(at)) };
-        Self { base, region: region.clone(), name }
+        Self { base, region: region.clone(), at, name }
     }
 
     fn u64(&self, offset: usize) -> &AtomicU64 {
@@ -176,6 +186,7 @@ impl Publisher {
         let registered = register_for_heavy_fences(false);
         self.u64(FENCES).store(u64::from(registered), Ordering::Relaxed);
         self.u64(STATUS).store(0, Ordering::Relaxed);
+        Self::roles(self.at).note_claim(&self.region, 0);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use std::ptr::NonNull;
 
-use ipc_core::peer::{PeerDescription, PeerId, Role, RoleState};
+use ipc_core::peer::{PeerDescription, PeerId, Role, RoleState, RoleTable, Roles};
 use ipc_core::sync::{self, AtomicU64, LINE_PAIR, Ordering};
 use ipc_core::wait::Bell;
 use ipc_core::{Error, Object, Region};
@@ -33,12 +33,26 @@ pub(super) const MAX_CONSUMERS: u64 = 1 << 14;
 const ROLE: usize = 0;
 const HEAD: usize = 8;
 const FENCES: usize = 16;
-const TIMES_EMPTY: usize = 24;
-const SLEEPS: usize = 32;
+// Then the role's name, and since when it is held: see `RoleTable`.
+const TIMES_EMPTY: usize = 40;
+const SLEEPS: usize = 48;
 
 /// Where the data begins, with places for so many consumers.
 pub(super) fn data(consumers: u64) -> u64 {
     TABLE as u64 + consumers * ENTRY as u64
+}
+
+/// Where the roles stand, for whoever lists them.
+pub(super) fn roles(consumers: u64) -> Roles {
+    let places = RoleTable { offset: TABLE as u64, stride: ENTRY as u64, count: consumers as u32 };
+    Roles { own: Publisher::roles(PUBLISHER), places }
+}
+
+/// Names the roles of a ring that is being made.
+pub(super) fn name_roles(region: &Region, consumers: u64) {
+    let Roles { own, places } = roles(consumers);
+    own.name(region, 0, "producer");
+    (0..places.count).for_each(|place| places.name(region, place, "consumer"));
 }
 
 /// The producer's counters of a ring, as of one look. They are not of one instant.
@@ -107,7 +121,7 @@ impl Lines {
         sync::enroll(&region, PRODUCER_LINE, 32);
         sync::enroll(&region, CHECKPOINTS, 8);
         sync::enroll(&region, CHECKPOINTS + LINE_PAIR, 2 * LINE_PAIR);
-        (0..places as usize).for_each(|place| sync::enroll(&region, TABLE + place * ENTRY, 40));
+        (0..places as usize).for_each(|place| sync::enroll(&region, TABLE + place * ENTRY, 56));
         Ok(Self { base, region, publisher, places: places as usize, span, unit })
     }
 
@@ -184,6 +198,11 @@ impl Lines {
 
     pub(super) fn fences(&self, place: usize) -> &AtomicU64 {
         self.entry(place, FENCES)
+    }
+
+    /// Notes since when the place is held, for whoever lists the roles.
+    pub(super) fn note_claim(&self, place: usize) {
+        roles(self.places as u64).places.note_claim(&self.region, place as u32);
     }
 
     pub(super) fn times_empty(&self, place: usize) -> &AtomicU64 {

@@ -50,7 +50,8 @@ impl RecordRing {
         };
         let geometry = Geometry { capacity: capacity as u64, extent, consumers: consumers as u64 };
         let write = |region: &Region| geometry.write(region);
-        Self::check(segment.create_object(name, RECORDS, PayloadType::bytes(), size, write)?)
+        let (payload, roles) = (PayloadType::bytes(), lines::roles(consumers as u64));
+        Self::check(segment.create_object_with_roles(name, RECORDS, payload, size, roles, write)?)
     }
 
     /// Finds the ring of that name.

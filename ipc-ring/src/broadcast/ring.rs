@@ -34,10 +34,12 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
+    /// Writes it into a ring that is being made, and names the roles.
     pub(super) fn write(self, region: &Region) {
         for (word, value) in [self.capacity, self.extent, self.consumers].into_iter().enumerate() {
             region.u64_at(GEOMETRY + 8 * word).store(value, Ordering::Relaxed);
         }
+        lines::name_roles(region, self.consumers);
     }
 
     /// Reads it once, derives everything from capacity and consumers, and compares that with what stands there and with the object's size.
@@ -137,7 +139,8 @@ impl<T: Payload> Ring<T> {
         };
         let geometry = Geometry { capacity: capacity as u64, extent, consumers: consumers as u64 };
         let write = |region: &Region| geometry.write(region);
-        Self::check(segment.create_object(name, SLOTS, PayloadType::of::<T>(), size, write)?)
+        let (payload, roles) = (PayloadType::of::<T>(), lines::roles(consumers as u64));
+        Self::check(segment.create_object_with_roles(name, SLOTS, payload, size, roles, write)?)
     }
 
     /// Finds the ring of that name.

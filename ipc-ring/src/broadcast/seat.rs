@@ -56,6 +56,7 @@ impl Seat {
     fn claimed(lines: &Lines, place: usize) -> Self {
         let registered = register_for_heavy_fences(false);
         lines.fences(place).store(u64::from(registered), Ordering::Relaxed);
+        lines.note_claim(place);
         // What the last holder left, whose doings the claim acquired.
         let acknowledged = lines.head(place).load(Ordering::Relaxed);
         Self { lines: lines.clone(), handle: Handle::new(lines.region()), place, acknowledged, left: false }

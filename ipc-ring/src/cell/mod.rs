@@ -17,14 +17,16 @@ mod writer;
 
 use std::marker::PhantomData;
 
+use ipc_core::peer::Roles;
 use ipc_core::segment::PayloadType;
-use ipc_core::{Error, Object, ObjectKind, Payload, Segment};
+use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
 
 pub use blackboard::{Blackboard, BlackboardBuilder, CellInfo, MAX_KEY};
 pub use reader::{Reader, Versioned};
 use slots::Slots;
 pub use writer::Writer;
 
+use crate::publisher::Publisher;
 use crate::spsc::SideState;
 
 /// The kind of [`Cell`]: the code holds the layout's version.
@@ -57,7 +59,10 @@ impl<T: Payload> Cell<T> {
             expected: "a type whose values can be addressed four times".into(),
             found: size_of::<T>().to_string(),
         })?;
-        Self::check(segment.create_object(name, CELL, PayloadType::of::<T>(), size, |_| ())?)
+        let roles = Publisher::roles(0);
+        let write = |region: &Region| roles.name(region, 0, "writer");
+        let payload = PayloadType::of::<T>();
+        Self::check(segment.create_object_with_roles(name, CELL, payload, size, Roles::own(roles), write)?)
     }
 
     /// Finds the cell of that name.

@@ -7,7 +7,7 @@ use ipc_core::Region;
 use ipc_core::copy::{self, racing};
 use ipc_core::sync::{self, AtomicU64, Ordering};
 
-use super::endpoint::{DATA, Lines};
+use super::endpoint::Lines;
 use crate::error::RingError;
 use crate::record::{self, CONTROL, Control};
 
@@ -35,11 +35,9 @@ unsafe impl Send for Bytes {}
 impl Bytes {
     /// The `ring` bytes behind the control lines; the region was checked to be as long when its geometry was.
     pub(crate) fn new(lines: &Lines, capacity: u64, ring: u64) -> Self {
-        let region = lines.region();
-        assert!(ring > 0 && DATA as u64 + ring <= region.len() as u64, "the geometry was checked");
-        sync::enroll(region, DATA, ring as usize);
-        // SAFETY: inside the region, whose first byte is not at address zero.
-        let base = unsafe { NonNull::new_unchecked(region.as_ptr().add(DATA)) };
+        let (base, len) = lines.data();
+        assert!(ring > 0 && ring <= len as u64, "the geometry was checked");
+        lines.enroll_data(ring as usize);
         Self { base, ring, max_record: record::max_record(capacity) }
     }
 
