@@ -6,6 +6,7 @@ use ipc_core::sync::{LINE_PAIR, Ordering, fence};
 
 use super::lines::{CHECKPOINTS, Lines};
 use crate::error::RingError;
+use crate::record::{CONTROL, MAX_POSITION};
 
 /// Pairs: more than there are in a lap.
 const PAIRS: u64 = 16;
@@ -74,8 +75,10 @@ fn read(lines: &Lines, index: u64) -> Option<Checkpoint> {
     let number = lines.u64(pair + 8).load(Ordering::Relaxed);
     // The number was read before the position is looked at again.
     fence(Ordering::Acquire);
-    let whole = position != INVALID && lines.u64(pair).load(Ordering::Relaxed) == position;
-    whole.then_some(Checkpoint { position, number })
+    let whole = lines.u64(pair).load(Ordering::Relaxed) == position;
+    // Where no record can begin none does: neither in a pair that is being written nor in one that is garbage.
+    let possible = position <= MAX_POSITION && position.is_multiple_of(CONTROL as u64);
+    (whole && possible).then_some(Checkpoint { position, number })
 }
 
 /// Those that are whole, the oldest first. Before all that were left stands the beginning.

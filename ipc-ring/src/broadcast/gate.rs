@@ -22,7 +22,7 @@ pub(super) struct Gate {
     lines: Lines,
     pub(super) handle: Handle,
     /// What stands in the shared word.
-    declared: u64,
+    declared: Cell<u64>,
     /// For each place the holder that is known to be dead: an identity that is never used again, so it may be passed over for good, and needs
     /// no repair that could be interrupted.
     dead: Box<[Cell<u64>]>,
@@ -39,7 +39,7 @@ impl Gate {
         // By the last producer, whose doings the claim acquired.
         let declared = lines.reach().load(Ordering::Relaxed);
         let dead = (0..lines.places()).map(|_| Cell::new(0)).collect();
-        Ok(Self { lines, handle, declared, dead, asked: Cell::new(None), left: false })
+        Ok(Self { lines, handle, declared: Cell::new(declared), dead, asked: Cell::new(None), left: false })
     }
 
     #[inline(always)]
@@ -52,7 +52,7 @@ impl Gate {
         if position > MAX_POSITION {
             return Err(RingError::Corrupted { what: "the producer's position", found: position, limit: MAX_POSITION });
         }
-        let (found, limit) = (self.declared.wrapping_sub(position), self.lines.span);
+        let (found, limit) = (self.declared.get().wrapping_sub(position), self.lines.span);
         if found > limit {
             return Err(RingError::Corrupted { what: "the producer's reach", found, limit });
         }
@@ -60,21 +60,31 @@ impl Gate {
     }
 
     /// Tells all readers that everything before `reach` may be written from now on, and so what lies a span before it may be gone.
-    pub(super) fn declare(&mut self, reach: u64) {
-        if reach > self.declared {
-            // Release: who sees the reach sees the hint that was left before it.
-            self.lines.reach().store(reach, Ordering::Release);
-            // With the fence of a consumer that comes: see above. And before the first byte that is written by this leave: whoever reads such a byte, and looks at the
-            // reach behind an Acquire fence then, sees it.
-            fence(Ordering::SeqCst);
-            self.declared = reach;
-        }
+    fn declare(&self, reach: u64) {
+        // Release: who sees the reach sees the hint, and the checkpoint, that were left before it.
+        self.lines.reach().store(reach, Ordering::Release);
+        // With the fence of a consumer that comes: see above. And before the first byte that is written by this leave: whoever reads such a byte, and looks at the
+        // reach behind an Acquire fence then, sees it.
+        fence(Ordering::SeqCst);
+        self.declared.set(reach);
     }
 
-    /// Up to where there is room, by those who hold the producer back: at most what was declared. `position` is where it stands.
-    pub(super) fn room(&self, position: u64) -> Result<u64, RingError> {
-        let head = self.slowest(position)?.map(|(_, head)| head);
-        Ok(head.map_or(self.declared, |head| self.lines.limit(head).min(self.declared)))
+    /// Up to where there is room, at most to `wanted`, by those who hold the producer back; what is new of it is declared first. `position` is where it stands. `before` is called
+    /// with what is about to be declared.
+    pub(super) fn open(&self, position: u64, wanted: u64, before: impl FnOnce(u64)) -> Result<u64, RingError> {
+        let room = || -> Result<u64, RingError> {
+            let head = self.slowest(position)?.map(|(_, head)| head);
+            Ok(head.map_or(wanted, |head: u64| self.lines.limit(head).min(wanted)))
+        };
+        // Not more than they allow: who resumes the place of a dead one that held us back is to find everything.
+        let found = room()?;
+        if found <= self.declared.get() {
+            return Ok(found);
+        }
+        before(found);
+        self.declare(found);
+        // Somebody may have come who did not see that. Who comes from here on does.
+        Ok(room()?.min(found))
     }
 
     /// The place and position of the slowest consumer that is not known to be dead.

@@ -60,12 +60,10 @@ impl<T: Payload> Producer<T> {
         Ok(())
     }
 
-    /// Declares, and notes up to where there is room; whether there is any.
+    /// Notes up to where there is room; whether there is any.
     fn look_for_room(&mut self) -> Result<bool, RingError> {
         let position = self.cursor.position;
-        let reach = position.wrapping_add(self.batch).next_multiple_of(Layout::<T>::PER_CELL as u64);
-        self.gate.declare(reach);
-        self.limit = room(&self.gate, position)?.max(self.limit);
+        self.limit = room(&self.gate, position, self.batch, Layout::<T>::PER_CELL as u64)?.max(self.limit);
         Ok(self.limit > position)
     }
 
@@ -131,12 +129,11 @@ impl<T: Payload> Producer<T> {
         }
     }
 
-    /// What is to be declared was: `try_push` has found the ring full.
     fn wait_for_room(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
-        let Self { gate, cursor, limit, .. } = self;
+        let Self { gate, cursor, limit, batch, .. } = self;
         let position = cursor.position;
         *limit = gate.wait(position.wrapping_add(1), deadline, || {
-            let found = room(gate, position)?;
+            let found = room(gate, position, *batch, Layout::<T>::PER_CELL as u64)?;
             Ok((found > position).then_some(found))
         })?;
         Ok(())
@@ -201,9 +198,9 @@ impl<T: Payload> Producer<T> {
 
 producer_side!(impl [<T: Payload>] Producer<T>, ring: Ring<T>);
 
-/// Up to where there is room.
-fn room(gate: &Gate, position: u64) -> Result<u64, RingError> {
-    let found = gate.room(position)?;
+/// Up to where there is room: to the end of the cell in which the next batch ends, at most.
+fn room(gate: &Gate, position: u64, batch: u64, per_cell: u64) -> Result<u64, RingError> {
+    let found = gate.open(position, position.wrapping_add(batch).next_multiple_of(per_cell), |_| ())?;
     let (room, limit) = (found.wrapping_sub(position), gate.lines().span);
     // Less than nothing while a consumer comes whose place says where another one was.
     if found > position && room > limit {

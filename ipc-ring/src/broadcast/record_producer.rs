@@ -115,21 +115,22 @@ impl RecordProducer {
         // What is declared is for those who come to begin with: all before it has to stand.
         self.publish_held_back();
         self.leave_hint();
-        let reach = self.position.wrapping_add(self.batch).max(place.end).next_multiple_of(LINE) + LINE;
-        let here = Checkpoint { position: self.position, number: self.number };
-        self.checkpoints.leave(self.gate.lines(), here, reach);
-        self.gate.declare(reach);
-        for asks in [true, false] {
-            self.limit = limit(&self.gate, self.position)?.max(self.limit);
-            if place.end <= self.limit {
-                return Ok(place);
-            }
-            // Not if the dead are all who hold it back.
-            if !asks || !self.gate.ask_now_and_then(place.end + LINE) {
-                break;
-            }
+        if self.look_for_room(place)? {
+            return Ok(place);
+        }
+        // Not if the dead are all who hold it back.
+        if self.gate.ask_now_and_then(place.end + LINE) && self.look_for_room(place)? {
+            return Ok(place);
         }
         Err(self.gate.handle.explain(RingError::Full))
+    }
+
+    /// Notes up to where there is room; whether there is enough.
+    fn look_for_room(&mut self, place: Place) -> Result<bool, RingError> {
+        let Self { gate, checkpoints, position, number, batch, .. } = self;
+        let here = Checkpoint { position: *position, number: *number };
+        self.limit = limit(gate, checkpoints, here, *batch, place)?.max(self.limit);
+        Ok(place.end <= self.limit)
     }
 
     /// As [`find_room`](Self::find_room), waiting for it.
@@ -141,12 +142,12 @@ impl RecordProducer {
         }
     }
 
-    /// What is to be declared was: [`find_room`](Self::find_room) has found the ring full.
     fn wait_for_room(&mut self, len: usize, deadline: Option<Instant>) -> Result<Place, RingError> {
-        let Self { gate, bytes, position, offset, limit: room, .. } = self;
+        let Self { gate, bytes, position, offset, number, checkpoints, batch, limit: room, .. } = self;
         let place = record::place(*position, *offset, len, bytes.ring);
+        let here = Checkpoint { position: *position, number: *number };
         *room = gate.wait(place.end + LINE, deadline, || {
-            let found = limit(gate, *position)?;
+            let found = limit(gate, checkpoints, here, *batch, place)?;
             Ok((place.end <= found).then_some(found))
         })?;
         Ok(place)
@@ -410,12 +411,20 @@ impl Drop for Slice<'_> {
     }
 }
 
-/// Up to where a record may end.
-fn limit(gate: &Gate, position: u64) -> Result<u64, RingError> {
-    let found = gate.room(position)?;
-    let (room, limit) = (found.wrapping_sub(position), gate.lines().span);
+/// Up to where a record may end, if at `place` the next one is to go: where the next batch ends, at most, or that record.
+fn limit(
+    gate: &Gate,
+    checkpoints: &mut Checkpoints,
+    here: Checkpoint,
+    batch: u64,
+    place: Place,
+) -> Result<u64, RingError> {
+    // And the line of the control word behind it.
+    let wanted = here.position.wrapping_add(batch).max(place.end).next_multiple_of(LINE) + LINE;
+    let found = gate.open(here.position, wanted, |reach| checkpoints.leave(gate.lines(), here, reach))?;
+    let (room, limit) = (found.wrapping_sub(here.position), gate.lines().span);
     // Less than nothing while a consumer comes whose place says where another one was.
-    if found > position && room > limit {
+    if found > here.position && room > limit {
         return Err(RingError::Corrupted { what: "the room that the heads leave", found: room, limit });
     }
     Ok(found.saturating_sub(LINE))
