@@ -205,6 +205,15 @@ pub enum Error {
         slots: usize,
     },
 
+    /// All places among those who may hold slots of a slab are taken by the living.
+    #[error("slab {name:?} has {members} members, as many as it was made for")]
+    TooManyHolders {
+        /// The slab's name.
+        name: String,
+        /// For how many members it was made.
+        members: usize,
+    },
+
     /// A role is held by another process that lives, or by another handle of this one.
     #[error("the role of {role} is held by {holder}")]
     RoleHeld {
