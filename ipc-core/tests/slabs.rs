@@ -209,7 +209,7 @@ fn rings_hold_what_was_sent() {
     drop(refused);
     shared.clone().send(ring, |_| Ok::<_, SlabError>(())).unwrap();
     let handle = shared.handle();
-    assert_eq!(shared.clone().send(ring, |_| Ok(())).unwrap_err().reason, SlabError::InFlight(handle));
+    assert_eq!(shared.clone().send(ring, |_| Ok::<_, SlabError>(())).unwrap_err().reason, SlabError::InFlight(handle));
     drop(shared);
     assert_eq!(two.usage().shared, 1, "the ring shares it");
     drop(two.receive(handle, ring).unwrap());
