@@ -205,13 +205,13 @@ pub enum Error {
         slots: usize,
     },
 
-    /// All places among those who may hold slots of a slab are taken by the living.
-    #[error("slab {name:?} has {members} members, as many as it was made for")]
-    TooManyHolders {
-        /// The slab's name.
-        name: String,
-        /// For how many members it was made.
-        members: usize,
+    /// Every place for a role of which an object has several is held by a process that lives.
+    #[error("all {places} places for a {role} are held by processes that live")]
+    NoFreePlace {
+        /// Which role.
+        role: &'static str,
+        /// How many places there are.
+        places: usize,
     },
 
     /// A role is held by another process that lives, or by another handle of this one.

@@ -244,7 +244,7 @@ fn what_does_not_fit_is_refused() {
         Err(Error::ObjectMismatch { what: "size classes", .. })
     ));
     let other = Slab::<u64>::open_or_create(&segment, "slab", 4).unwrap();
-    assert!(matches!(Slab::<u64>::open(&segment, "slab"), Err(Error::TooManyHolders { members: 2, .. })));
+    assert!(matches!(Slab::<u64>::open(&segment, "slab"), Err(Error::NoFreePlace { places: 2, .. })));
     drop(other);
     assert!(Slab::<u64>::open(&segment, "slab").is_ok(), "its place is free again");
     drop(slab);

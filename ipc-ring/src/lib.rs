@@ -37,8 +37,11 @@
 //! ```
 
 mod error;
+mod lanes;
 mod record;
 
+pub mod handles;
+pub mod mpsc;
 pub mod spsc;
 
 pub use error::{PushError, RingError, Side};

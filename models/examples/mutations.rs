@@ -121,7 +121,7 @@ const ORDERINGS: &[Mutation] = &[
     mutation(
         "head, who takes over a ring of values: Acquire → Relaxed",
         RING,
-        &[("self.lines.head().load(Ordering::Acquire)", "self.lines.head().load(Ordering::Relaxed)")],
+        &[("lines.head().load(Ordering::Acquire)", "lines.head().load(Ordering::Relaxed)")],
         ByNone(TAKES_OVER),
     ),
     mutation(
@@ -142,7 +142,7 @@ const ORDERINGS: &[Mutation] = &[
     mutation(
         "tail hint, who takes over a ring of values: Acquire → Relaxed",
         RING,
-        &[("self.lines.tail_hint().load(Ordering::Acquire)", "self.lines.tail_hint().load(Ordering::Relaxed)")],
+        &[("lines.tail_hint().load(Ordering::Acquire)", "lines.tail_hint().load(Ordering::Relaxed)")],
         CaughtBy("takeover_late"),
     ),
     mutation(
@@ -244,8 +244,8 @@ const ORDERINGS: &[Mutation] = &[
         "no fence between publication and look at the bell",
         ENDPOINT,
         &[(
-            "light_fence();\n        self.lines.bell(self.other_side()).ring();",
-            "let _ = light_fence;\n        self.lines.bell(self.other_side()).ring();",
+            "light_fence();\n        if self.lines.bell(self.other_side()).is_awaited() {",
+            "let _ = light_fence;\n        if self.lines.bell(self.other_side()).is_awaited() {",
         )],
         CaughtBy("sleep_"),
     ),
@@ -272,7 +272,7 @@ const STEPS: &[Mutation] = &[
     mutation(
         "the look after the announcement does not ask who left",
         WAIT,
-        &[("found.is_some() || gone()", "found.is_some() || (false && gone())")],
+        &[("found.is_some() || gone(state)", "found.is_some() || (false && gone(state))")],
         CaughtBy("sleep_"),
     ),
     mutation(
@@ -330,8 +330,8 @@ const STEPS: &[Mutation] = &[
         "a value is acknowledged before it is handed out",
         CONSUMER,
         &[(
-            "self.cursor.step();\n        Ok(value)",
-            "self.cursor.step();\n        self.acknowledge();\n        Ok(value)",
+            "self.cursor.step();\n        Ok(Some(value))",
+            "self.cursor.step();\n        self.acknowledge();\n        Ok(Some(value))",
         )],
         CaughtBy("takeover_killed_consumer"),
     ),

@@ -41,7 +41,7 @@ impl Table {
     }
 
     /// Takes a place among the members. If all are taken, that of one who died, and clears away after it.
-    pub(super) fn join(&self, name: &str) -> Result<usize> {
+    pub(super) fn join(&self) -> Result<usize> {
         let members = self.geometry.holders.members;
         let registered = sync::register_for_heavy_fences(false);
         let place = (0..members)
@@ -53,7 +53,7 @@ impl Table {
                     cleared && swap(self.role(*place), CLEARING | self.me(), self.me())
                 })
             })
-            .ok_or_else(|| Error::TooManyHolders { name: name.to_owned(), members })?;
+            .ok_or(Error::NoFreePlace { role: "member of a slab", places: members })?;
         if !registered {
             // For good: who waits then naps.
             self.fenced().store(0, Ordering::Relaxed);

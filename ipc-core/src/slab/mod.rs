@@ -181,7 +181,7 @@ impl<T: Payload> Slab<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Segment::open_object`]; [`Error::Corrupted`] if its geometry contradicts itself; [`Error::TooManyHolders`] if as many living members have it as it was
+    /// Those of [`Segment::open_object`]; [`Error::Corrupted`] if its geometry contradicts itself; [`Error::NoFreePlace`] if as many living members have it as it was
     /// made for.
     pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
         Self::join(segment.open_object(name, TYPED, T::TYPE)?)
@@ -261,7 +261,7 @@ impl Slab<[u8]> {
     ///
     /// # Errors
     ///
-    /// Those of [`Segment::open_object`]; [`Error::Corrupted`] if its geometry contradicts itself; [`Error::TooManyHolders`] if as many living members have it as it was
+    /// Those of [`Segment::open_object`]; [`Error::Corrupted`] if its geometry contradicts itself; [`Error::NoFreePlace`] if as many living members have it as it was
     /// made for.
     pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
         Self::join(segment.open_object(name, BYTES, <[u8]>::TYPE)?)
@@ -344,7 +344,7 @@ impl<T: Contents + ?Sized> Slab<T> {
                 size => Err((format!("slots of {size} bytes"), format!("{:?}", geometry.classes))),
             })
             .map_err(|(expected, found)| object.corrupted("the geometry of the slab", expected, found))?;
-        let pool = Pool::join(Table::new(&object, geometry), &object.info.name)?;
+        let pool = Pool::join(Table::new(&object, geometry))?;
         Ok(Self { pool, contents: PhantomData })
     }
 

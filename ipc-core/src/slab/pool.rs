@@ -99,12 +99,12 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn join(table: Table, name: &str) -> Result<Self, Error> {
+    pub(super) fn join(table: Table) -> Result<Self, Error> {
         let (process, lost) = (table.region.segment().process(), table.region.lost());
         process.check()?;
         // Before the place is taken: what cannot be had leaves nothing.
         let shares = vec![Cell::new(0); table.geometry.slots].into_boxed_slice();
-        let me = table.join(name)?;
+        let me = table.join()?;
         let members = table.geometry.holders.members;
         let caches = table.geometry.classes.iter().map(|class| Cache::new(class, me, members)).collect();
         // Counts of this place go on.

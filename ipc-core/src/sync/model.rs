@@ -290,6 +290,28 @@ atomic!(AtomicU64, u64);
 atomic!(AtomicU32, u32);
 
 impl AtomicU64 {
+    /// As the standard library's.
+    #[track_caller]
+    pub fn swap(&self, value: u64, ordering: Ordering) -> u64 {
+        if !lives() {
+            return 0;
+        }
+        let before = self.word().swap(value, ordering);
+        self.remember(value);
+        before
+    }
+
+    /// As the standard library's.
+    #[track_caller]
+    pub fn fetch_or(&self, value: u64, ordering: Ordering) -> u64 {
+        if !lives() {
+            return 0;
+        }
+        let before = self.word().fetch_or(value, ordering);
+        self.remember(before | value);
+        before
+    }
+
     /// What stands here in memory.
     fn bytes(&self) -> u64 {
         // SAFETY: enrolled memory is mapped, and threads do not run at the same time.

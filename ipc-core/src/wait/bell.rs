@@ -50,16 +50,23 @@ impl<'a> Bell<'a> {
     /// Wakes the sleeper, if there is one; returns whether there was. Call it after publishing and a [`light_fence`](crate::sync::light_fence).
     #[inline(always)]
     pub fn ring(&self) -> bool {
-        // Ordered after the publishing store by the caller's fence; pairs with `heavy_fence` in `sleep`.
-        if self.word.load(Ordering::Relaxed) == NOBODY {
+        if !self.is_awaited() {
             return false;
         }
         self.wake();
         true
     }
 
+    /// Whether somebody sleeps, or is about to: the first half of [`ring`](Self::ring), for those who do more than to wake.
+    #[inline(always)]
+    pub fn is_awaited(&self) -> bool {
+        // Ordered after the publishing store by the caller's fence; pairs with `heavy_fence` in `sleep`.
+        self.word.load(Ordering::Relaxed) != NOBODY
+    }
+
+    /// The second half of [`ring`](Self::ring): a system call.
     #[cold]
-    fn wake(&self) {
+    pub fn wake(&self) {
         // First the word, so that one who is only about to sleep does not; then the call, for one who does. Carries no data: the
         // sleeper looks at what was published, which pairs by itself.
         self.word.store(NOBODY, Ordering::Relaxed);
