@@ -24,7 +24,7 @@
 //! let mut sender = Sender::new(&frames, Ring::<Handle>::create(&segment, "to screen", 8)?)?;
 //! let mut frame = frames.allocate()?;
 //! frame[0] = 7;
-//! sender.send(frame)?;
+//! sender.send(frame).map_err(|refused| refused.reason)?;
 //! drop(sender);
 //!
 //! // In another process:
@@ -195,6 +195,12 @@ pub enum HandleError {
     /// The slab says so.
     #[error(transparent)]
     Slab(#[from] SlabError),
+}
+
+impl<S> From<Refused<S, Self>> for HandleError {
+    fn from(refused: Refused<S, Self>) -> Self {
+        refused.reason
+    }
 }
 
 /// A slot that was not sent, and why.

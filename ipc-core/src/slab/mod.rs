@@ -36,7 +36,7 @@
 //! let frames = Slab::<[u8; 4096]>::create(&segment, "frames", 16)?;
 //! let mut frame = frames.try_allocate()?;
 //! frame[0] = 7;
-//! let handle = frame.offer()?; // 16 plain bytes
+//! let handle = frame.offer().map_err(|refused| refused.reason)?; // 16 plain bytes
 //!
 //! // In another process:
 //! let segment = Segment::named(&name).open()?;

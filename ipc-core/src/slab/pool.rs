@@ -160,9 +160,9 @@ impl Pool {
     pub(super) fn try_allocate(&self, len: usize) -> Result<Held, SlabError> {
         self.check_process()?;
         let smallest = self.class_for(len)?;
-        let held = match self.from_cache(smallest) {
+        let held = match self.take_cached(smallest) {
             Some(held) => held,
-            None => self.from_anywhere(smallest, len)?,
+            None => self.find_one(smallest, len)?,
         };
         self.received(held, Some(len))?;
         Ok(held)
@@ -187,7 +187,7 @@ impl Pool {
     }
 
     #[inline(always)]
-    fn from_cache(&self, class: usize) -> Option<Held> {
+    fn take_cached(&self, class: usize) -> Option<Held> {
         loop {
             let (slot, word) = self.caches[class].pop()?;
             self.count_cached(-1);
@@ -205,15 +205,15 @@ impl Pool {
     }
 
     #[cold]
-    fn from_anywhere(&self, smallest: usize, len: usize) -> Result<Held, SlabError> {
+    fn find_one(&self, smallest: usize, len: usize) -> Result<Held, SlabError> {
         let classes = smallest..self.caches.len();
-        let found = classes.clone().find_map(|class| self.from_free(class)).or_else(|| self.from_others(smallest));
+        let found = classes.clone().find_map(|class| self.take_free(class)).or_else(|| self.take_from_others(smallest));
         if let Some(held) = found {
             return Ok(held);
         }
         // Only now the kernel is asked who lives.
         if self.table.reclaim() > 0
-            && let Some(held) = classes.clone().find_map(|class| self.from_free(class))
+            && let Some(held) = classes.clone().find_map(|class| self.take_free(class))
         {
             return Ok(held);
         }
@@ -225,8 +225,8 @@ impl Pool {
     }
 
     /// One of the free slots of a class; with it come some for the cache.
-    fn from_free(&self, class: usize) -> Option<Held> {
-        if let Some(held) = self.from_cache(class) {
+    fn take_free(&self, class: usize) -> Option<Held> {
+        if let Some(held) = self.take_cached(class) {
             return Some(held);
         }
         let cache = &self.caches[class];
@@ -245,11 +245,11 @@ impl Pool {
         let (got, stopped) = self.table.find(self.class(class), cache.start.get(), want, claim);
         cache.start.set(stopped);
         self.table.count_taken(got);
-        self.from_cache(class)
+        self.take_cached(class)
     }
 
     /// One that another member has in its cache. Looks at every slot, if any member says that it caches some.
-    fn from_others(&self, smallest: usize) -> Option<Held> {
+    fn take_from_others(&self, smallest: usize) -> Option<Held> {
         let members = self.table.geometry.holders.members;
         let some = (0..members).any(|place| self.table.of(place, CACHED).load(Ordering::Relaxed) != 0);
         if !some {
@@ -292,19 +292,19 @@ impl Pool {
         };
         // Who cached a slot and did not see that we wait did so before this fence, and we find it; who caches one after it frees it instead.
         sync::heavy_fence();
-        let mut found = self.from_others(smallest);
+        let mut found = self.take_from_others(smallest);
         let slept = self.table.of(self.me, SLEPT);
         let outcome = match found.take() {
             Some(held) => Ok(held),
             None => wait.until(
-                || Ok((smallest..self.caches.len()).find_map(|class| self.from_free(class))),
+                || Ok((smallest..self.caches.len()).find_map(|class| self.take_free(class))),
                 || false,
                 || {
                     self.table.region.segment().look_for_loss();
                     self.check_pages()?;
                     // Nobody rings for what the dead hold; and a process that no fence reaches may have cached one.
                     self.table.reclaim();
-                    found = self.from_others(smallest);
+                    found = self.take_from_others(smallest);
                     // An error ends the wait; it is not told.
                     if found.is_some() { Err(SlabError::TimedOut) } else { Ok(()) }
                 },
