@@ -463,8 +463,15 @@ fn place<T: Contents + ?Sized, R: HandleRing>(slab: &Slab<T>, ring: &R) -> Resul
 }
 
 /// Releases everything that a consumer still finds. Only in a ring of which each handle is popped once: otherwise it is the producer that releases.
-fn release_rest<T: Contents + ?Sized, C: PopHandles>(slab: &Slab<T>, place: RingPlace, consumer: &mut C) {
-    while let Ok(handle) = consumer.try_pop() {
+fn release_rest<T: Contents + ?Sized, R: HandleRing>(
+    slab: &Slab<T>,
+    place: RingPlace,
+    ring: &R,
+    consumer: &mut R::Consumer,
+) {
+    // No more than it can hold: a producer that goes on pushing does not keep us.
+    for _ in 0..ring.region().len() / size_of::<Handle>() {
+        let Ok(handle) = consumer.try_pop() else { return };
         // Stale ones are nobody's.
         let _ = slab.receive(handle, place);
     }
@@ -478,7 +485,7 @@ fn release_if_abandoned<T: Contents + ?Sized, R: HandleRing>(slab: &Slab<T>, pla
         && ring.is_abandoned()
         && let Ok(mut consumer) = ring.consumer()
     {
-        release_rest(slab, place, &mut consumer);
+        release_rest(slab, place, ring, &mut consumer);
     }
 }
 
@@ -495,7 +502,7 @@ impl<T: Contents + ?Sized, R: HandleRing> Drop for Receiver<'_, T, R> {
     fn drop(&mut self) {
         if let Some(mut consumer) = self.consumer.take() {
             if R::ONCE && !std::thread::panicking() {
-                release_rest(self.slab, self.place, &mut consumer);
+                release_rest(self.slab, self.place, &self.ring, &mut consumer);
             }
             drop(consumer);
             release_if_abandoned(self.slab, self.place, &self.ring);

@@ -50,6 +50,9 @@ impl Table {
             .or_else(|| {
                 (0..members).find(|place| {
                     let cleared = self.clear_if_dead(*place).is_some();
+                    if cleared {
+                        self.wake();
+                    }
                     cleared && swap(self.role(*place), CLEARING | self.me(), self.me())
                 })
             })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipc_core::slab::{Holders, Shared, Slot};
 use ipc_core::sync::model::mortal;
+use ipc_core::wait::WaitStrategy;
 use ipc_core::{Handle, Segment, Slab};
 use ipc_ring::handles::{Receiver, Sender};
 use ipc_ring::spsc::Ring;
@@ -196,6 +197,29 @@ fn sending(shared: bool) -> bool {
 #[test]
 fn slab_sending() {
     check(false, [false, true].map(|shared| move || sending(shared)));
+}
+
+/// One waits for the only slot, asleep, while another releases it, into its cache or not: nobody rings twice.
+fn waiting() -> bool {
+    let (segment, mine) = slab(1);
+    let mut theirs = join(&segment);
+    theirs.set_strategy(WaitStrategy::sleep());
+    let slot = mine.try_allocate().unwrap();
+    let waiting = thread::spawn(move || {
+        use_up(theirs.allocate().unwrap());
+        theirs
+    });
+    use_up(slot);
+    let theirs = waiting.join().unwrap();
+    let slept = theirs.usage().sleeps > 0;
+    drop(theirs);
+    assert!(all_free(&mine));
+    slept
+}
+
+#[test]
+fn slab_waiting() {
+    check(true, [waiting]);
 }
 
 /// A member is killed after so many accesses, while another takes back what it held, and uses it: also in the middle of a release.
