@@ -43,6 +43,7 @@ mod record;
 
 pub mod broadcast;
 pub mod cell;
+pub mod handles;
 pub mod mpsc;
 pub mod spsc;
 
