@@ -39,6 +39,8 @@
 mod error;
 mod record;
 
+pub mod journal;
+
 pub mod spsc;
 
 pub use error::{PushError, RingError, Side};
