@@ -30,6 +30,8 @@ const SLEEPING: u32 = 1;
 #[derive(Debug, Clone, Copy)]
 pub struct Bell<'a> {
     word: &'a AtomicU32,
+    /// Whether several may sleep at it.
+    shared: bool,
 }
 
 /// How an attempt to sleep ended.
@@ -44,7 +46,24 @@ pub(super) enum Sleep {
 impl<'a> Bell<'a> {
     /// The bell that `word` stands for.
     pub fn new(word: &'a AtomicU32) -> Self {
-        Self { word }
+        Self { word, shared: false }
+    }
+
+    /// The same for any number of sleepers, all of whom one ring wakes.
+    ///
+    /// No sleeper takes its announcement back: it would take that of another one back as well, who then sleeps through the next ring. So the word stays 1 until
+    /// somebody rings, and a ring may find nobody: that costs its publisher a system call, once. A sleeper that announces itself while a ring is under way
+    /// either finds the word 0 in the kernel and does not sleep, or is woken by that ring, or announced itself after the word was cleared; in the first two cases
+    /// it looks again, in the last the publication that was rung for is before its look.
+    pub fn of_many(word: &'a AtomicU32) -> Self {
+        Self { word, shared: true }
+    }
+
+    /// Takes the announcement back, if it is this sleeper's alone.
+    fn take_back(&self) {
+        if !self.shared {
+            self.word.store(NOBODY, Ordering::Relaxed);
+        }
     }
 
     /// Wakes the sleeper, if there is one; returns whether there was. Call it after publishing and a [`light_fence`](crate::sync::light_fence).
@@ -77,7 +96,7 @@ impl<'a> Bell<'a> {
         self.word.store(SLEEPING, Ordering::Relaxed);
         let fenced = heavy_fence();
         if look() {
-            self.word.store(NOBODY, Ordering::Relaxed);
+            self.take_back();
             return Sleep::NotNeeded;
         }
         let limit = if fenced && registered { longest } else { longest.min(nap) };
@@ -85,7 +104,7 @@ impl<'a> Bell<'a> {
             // The word is gone from under us (a truncated file), or futexes are forbidden: pass the time in another way.
             std::thread::sleep(limit);
         }
-        self.word.store(NOBODY, Ordering::Relaxed);
+        self.take_back();
         Sleep::Slept
     }
 }

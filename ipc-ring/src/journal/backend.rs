@@ -4,7 +4,7 @@ use ipc_core::Error;
 
 /// What a flush is for: which step of the protocol asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Purpose {
+pub(super) enum Purpose {
     /// Everything, before anybody can find the journal.
     Creation,
     /// Records that are to be acknowledged.
@@ -23,14 +23,9 @@ pub enum Purpose {
 ///
 /// Until a flush of a range returns, every 8-byte word of it that was written since the last one may have reached the medium or not, in any
 /// combination. Ranges given to these functions are inside [`len`](Self::len), and begin and end at multiples of 8.
-pub trait Backend {
+pub(super) trait Backend {
     /// How many bytes there are.
     fn len(&self) -> u64;
-
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 
     /// Copies bytes out.
     fn read(&self, at: u64, bytes: &mut [u8]);

@@ -7,13 +7,13 @@ use super::error::JournalError;
 use super::rules::Rules;
 
 /// Bytes of the lines in which space is handed out: a record begins at a multiple of this.
-pub const LINE: u64 = 64;
+pub(super) const LINE: u64 = 64;
 /// Bytes of a record's frame, before its payload.
-pub const FRAME: u64 = 48;
+pub(super) const FRAME: u64 = 48;
 /// Bytes of a cursor's name at most.
-pub const MAX_NAME: usize = 40;
+pub(super) const MAX_NAME: usize = 40;
 /// Most cursors that a journal can have.
-pub const MAX_CURSORS: usize = 48;
+pub(super) const MAX_CURSORS: usize = 48;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"JOURNAL\n");
 const VERSION: u64 = 1;
@@ -21,19 +21,19 @@ const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"jheader\n");
 
 /// Sizes of a journal, all that follows from them, and who it is. Fixed when it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
+pub(super) struct Geometry {
     /// Bytes of the superblock and of each header: what a flush of one of them touches.
-    pub page: u64,
+    pub(super) page: u64,
     /// Bytes of the area of records: a multiple of the page.
-    pub data: u64,
+    pub(super) data: u64,
     /// Places for cursors.
-    pub cursors: u64,
+    pub(super) cursors: u64,
     /// Largest payload of a record.
-    pub max_record: u64,
+    pub(super) max_record: u64,
     /// Whether the oldest records are given up for room although nobody released them.
-    pub overwrite: bool,
+    pub(super) overwrite: bool,
     /// Random: records of another journal's file are not taken for ours.
-    pub id: u64,
+    pub(super) id: u64,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -58,37 +58,37 @@ fn corrupted(what: &'static str, position: u64, expected: u64, found: u64) -> Jo
 
 impl Geometry {
     /// Where a header begins.
-    pub fn header_at(&self, slot: u64) -> u64 {
+    pub(super) fn header_at(&self, slot: u64) -> u64 {
         self.page * (1 + (slot & 1))
     }
 
     /// Where the records begin.
-    pub fn data_at(&self) -> u64 {
+    pub(super) fn data_at(&self) -> u64 {
         3 * self.page
     }
 
     /// Bytes of all that lasts; `None` if that cannot be addressed.
-    pub fn len(&self) -> Option<u64> {
+    pub(super) fn len(&self) -> Option<u64> {
         self.page.checked_mul(3)?.checked_add(self.data)
     }
 
     /// Bytes of a header.
-    pub fn header_len(&self) -> usize {
+    pub(super) fn header_len(&self) -> usize {
         HEADER_FIXED + self.cursors as usize * size_of::<CursorEntry>() + 8
     }
 
     /// Lines of the area of records.
-    pub fn lines(&self) -> u64 {
+    pub(super) fn lines(&self) -> u64 {
         self.data / LINE
     }
 
     /// Lines that a record of `len` bytes takes.
-    pub fn lines_for(len: u64) -> u64 {
+    pub(super) fn lines_for(len: u64) -> u64 {
         (FRAME + len).div_ceil(LINE)
     }
 
     /// Whether the sizes fit together.
-    pub fn is_possible(&self) -> bool {
+    pub(super) fn is_possible(&self) -> bool {
         let page_is_possible = self.page.is_power_of_two() && (128..=1 << 30).contains(&self.page);
         page_is_possible
             && self.data.is_multiple_of(self.page)
@@ -100,7 +100,7 @@ impl Geometry {
     }
 
     /// The superblock's bytes.
-    pub fn encode(&self) -> [u8; SUPERBLOCK] {
+    pub(super) fn encode(&self) -> [u8; SUPERBLOCK] {
         let mut block = Superblock {
             magic: MAGIC,
             version: VERSION,
@@ -121,7 +121,7 @@ impl Geometry {
     /// # Errors
     ///
     /// [`JournalError::Corrupted`] if it is not one, or damaged; the position in it is one in the file's part that is the journal.
-    pub fn decode(bytes: &[u8; SUPERBLOCK]) -> Result<Self, JournalError> {
+    pub(super) fn decode(bytes: &[u8; SUPERBLOCK]) -> Result<Self, JournalError> {
         let block: Superblock = bytemuck::cast(*bytes);
         let geometry = Self {
             page: block.page,
@@ -148,38 +148,38 @@ impl Geometry {
     }
 
     /// Bytes of a superblock.
-    pub const ENCODED: usize = SUPERBLOCK;
+    pub(super) const ENCODED: usize = SUPERBLOCK;
 }
 
 /// A cursor as it lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct CursorEntry {
+pub(super) struct CursorEntry {
     /// Its name, then zeros; all zero for a place that is free.
-    pub name: [u8; MAX_NAME],
+    pub(super) name: [u8; MAX_NAME],
     /// Everything before it is released.
-    pub position: u64,
+    pub(super) position: u64,
 }
 
 /// What changes at a checkpoint, and only there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub(super) struct Header {
     /// One more than the last header's.
-    pub generation: u64,
+    pub(super) generation: u64,
     /// One more at every recovery: records after the checkpoint belong to it.
-    pub epoch: u64,
+    pub(super) epoch: u64,
     /// The oldest record.
-    pub head: u64,
+    pub(super) head: u64,
     /// Everything before it was durable.
-    pub checkpoint: u64,
+    pub(super) checkpoint: u64,
     /// What was released besides what the cursors say.
-    pub released: u64,
+    pub(super) released: u64,
     /// Whether the journal was closed: nothing comes after the checkpoint.
-    pub clean: bool,
+    pub(super) clean: bool,
     /// Nanoseconds since the Unix epoch when it was written.
-    pub time: u64,
+    pub(super) time: u64,
     /// The cursors.
-    pub cursors: Vec<CursorEntry>,
+    pub(super) cursors: Vec<CursorEntry>,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -199,11 +199,11 @@ struct HeaderWords {
 const HEADER_FIXED: usize = size_of::<HeaderWords>();
 
 /// Positions stay far below what an addition could overflow.
-pub const MAX_POSITION: u64 = 1 << 62;
+pub(super) const MAX_POSITION: u64 = 1 << 62;
 
 impl Header {
     /// Writes the header's bytes, [`Geometry::header_len`] of them.
-    pub fn encode(&self, geometry: &Geometry, bytes: &mut Vec<u8>) {
+    pub(super) fn encode(&self, geometry: &Geometry, bytes: &mut Vec<u8>) {
         let words = HeaderWords {
             magic: HEADER_MAGIC,
             id: geometry.id,
@@ -226,7 +226,7 @@ impl Header {
     }
 
     /// Reads a header; `None` if it is not a whole one of this journal.
-    pub fn decode(geometry: &Geometry, bytes: &[u8], rules: Rules) -> Option<Self> {
+    pub(super) fn decode(geometry: &Geometry, bytes: &[u8], rules: Rules) -> Option<Self> {
         let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
         if rules.header_checksum && xxh3_64_with_seed(body, HEADER_MAGIC).to_le_bytes() != checksum {
             return None;
@@ -257,26 +257,26 @@ impl Header {
 /// What stands before a record's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Frame {
+pub(super) struct Frame {
     /// Bits 0–31 bytes of payload, 32–55 lines that the record takes, 56–63 its kind.
-    pub shape: u64,
+    pub(super) shape: u64,
     /// Where it stands.
-    pub position: u64,
+    pub(super) position: u64,
     /// The epoch in which it was written.
-    pub epoch: u64,
+    pub(super) epoch: u64,
     /// Nanoseconds since the Unix epoch.
-    pub time: u64,
+    pub(super) time: u64,
     /// Everything before this was durable when the record was written: so nothing before it may be missing.
-    pub durable: u64,
+    pub(super) durable: u64,
     /// Of the five words before, the journal's id, and the payload.
-    pub checksum: u64,
+    pub(super) checksum: u64,
 }
 
 const _: () = assert!(size_of::<Frame>() as u64 == FRAME && size_of::<CursorEntry>() == 48);
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// One that was appended.
     Record,
     /// Lines without a record: up to the end of the area, or claimed by somebody who died or gave up.
@@ -288,7 +288,7 @@ const SKIP: u64 = 0xA2;
 
 impl Frame {
     /// A frame without its checksum.
-    pub fn new(kind: Kind, len: u32, lines: u64, position: u64, epoch: u64, time: u64, durable: u64) -> Self {
+    pub(super) fn new(kind: Kind, len: u32, lines: u64, position: u64, epoch: u64, time: u64, durable: u64) -> Self {
         let kind = match kind {
             Kind::Record => RECORD,
             Kind::Skip => SKIP,
@@ -298,7 +298,7 @@ impl Frame {
     }
 
     /// What it is; `None` for bytes that are no frame.
-    pub fn kind(&self) -> Option<Kind> {
+    pub(super) fn kind(&self) -> Option<Kind> {
         match self.shape >> 56 {
             RECORD => Some(Kind::Record),
             SKIP => Some(Kind::Skip),
@@ -307,18 +307,18 @@ impl Frame {
     }
 
     /// Bytes of payload.
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.shape & 0xFFFF_FFFF
     }
 
     /// Bytes from here to the next frame.
-    pub fn extent(&self) -> u64 {
+    pub(super) fn extent(&self) -> u64 {
         (self.shape >> 32 & 0xFF_FFFF) * LINE
     }
 
     /// The seed of the payload's checksum: everything else that has to be right. Each word is mixed in by a multiplication that loses nothing, so
     /// that two frames that differ in one word never have the same.
-    pub fn seed(&self, id: u64) -> u64 {
+    pub(super) fn seed(&self, id: u64) -> u64 {
         const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
         [self.shape, self.position, self.epoch, self.time, self.durable].into_iter().fold(id, |mixed, word| {
             let mixed = (mixed ^ word).wrapping_mul(ODD);
@@ -327,12 +327,12 @@ impl Frame {
     }
 
     /// The checksum over frame and payload.
-    pub fn checksum_of(&self, id: u64, payload: &[u8]) -> u64 {
+    pub(super) fn checksum_of(&self, id: u64, payload: &[u8]) -> u64 {
         xxh3_64_with_seed(payload, self.seed(id))
     }
 
     /// The same, for a payload that comes in pieces.
-    pub fn hasher(&self, id: u64) -> Xxh3 {
+    pub(super) fn hasher(&self, id: u64) -> Xxh3 {
         Xxh3::with_seed(self.seed(id))
     }
 
@@ -341,7 +341,12 @@ impl Frame {
     /// # Errors
     ///
     /// What is wrong with it: a name, what was expected, what was found.
-    pub fn check(&self, geometry: &Geometry, position: u64, rules: Rules) -> Result<Kind, (&'static str, u64, u64)> {
+    pub(super) fn check(
+        &self,
+        geometry: &Geometry,
+        position: u64,
+        rules: Rules,
+    ) -> Result<Kind, (&'static str, u64, u64)> {
         let kind = self.kind().ok_or(("the kind of a record", RECORD, self.shape >> 56))?;
         if rules.record_position && self.position != position {
             return Err(("the position of a record", position, self.position));

@@ -10,19 +10,19 @@ use super::rules::Rules;
 
 /// What recovery found, and made of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recovered {
+pub(super) struct Recovered {
     /// The header that it wrote: a new epoch, and the checkpoint where the records end.
-    pub header: Header,
+    pub(super) header: Header,
     /// Records after the last checkpoint that were whole.
-    pub kept: u64,
+    pub(super) kept: u64,
     /// Bytes after the last whole record in which something had been written that nobody was told is durable.
-    pub cut: u64,
+    pub(super) cut: u64,
     /// Whether the journal had been closed.
-    pub clean: bool,
+    pub(super) clean: bool,
 }
 
 /// How far things are: words in shared memory in earnest, plain ones in the simulator.
-pub trait Marks {
+pub(super) trait Marks {
     /// Everything before it was acknowledged as durable, or may be.
     fn durable(&self) -> u64;
     /// Acknowledges everything before `position`.
@@ -33,7 +33,7 @@ pub trait Marks {
 
 /// A journal's lasting part.
 #[derive(Debug)]
-pub struct Store<B> {
+pub(super) struct Store<B> {
     backend: B,
     geometry: Geometry,
     rules: Rules,
@@ -47,7 +47,12 @@ const LOOK_AHEAD: u64 = 256 << 20;
 
 impl<B: Backend> Store<B> {
     /// Makes a journal in bytes that are zero, and flushes all of it: nobody knows of it before.
-    pub fn create(backend: B, geometry: Geometry, rules: Rules, time: u64) -> Result<(Self, Header), JournalError> {
+    pub(super) fn create(
+        backend: B,
+        geometry: Geometry,
+        rules: Rules,
+        time: u64,
+    ) -> Result<(Self, Header), JournalError> {
         let store = Self { backend, geometry, rules };
         store.backend.write(0, &geometry.encode());
         let header = Header {
@@ -70,7 +75,7 @@ impl<B: Backend> Store<B> {
     /// # Errors
     ///
     /// [`JournalError::Corrupted`].
-    pub fn open(backend: B, rules: Rules) -> Result<Self, JournalError> {
+    pub(super) fn open(backend: B, rules: Rules) -> Result<Self, JournalError> {
         let mut block = [0; Geometry::ENCODED];
         if backend.len() < block.len() as u64 {
             return Err(JournalError::Corrupted {
@@ -94,17 +99,22 @@ impl<B: Backend> Store<B> {
     }
 
     /// The sizes.
-    pub fn geometry(&self) -> &Geometry {
+    pub(super) fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
     /// What it stands on.
-    pub fn backend(&self) -> &B {
+    pub(super) fn backend(&self) -> &B {
         &self.backend
     }
 
+    /// What it stands on, without the journal.
+    pub(super) fn into_backend(self) -> B {
+        self.backend
+    }
+
     /// Where a position stands among the bytes.
-    pub fn offset(&self, position: u64) -> u64 {
+    pub(super) fn offset(&self, position: u64) -> u64 {
         self.geometry.data_at() + position % self.geometry.data
     }
 
@@ -129,7 +139,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// Both headers, where they are whole.
-    pub fn headers(&self) -> [Option<Header>; 2] {
+    pub(super) fn headers(&self) -> [Option<Header>; 2] {
         let mut bytes = vec![0; self.geometry.header_len()];
         [0, 1].map(|slot| {
             self.backend.read(self.geometry.header_at(slot), &mut bytes);
@@ -149,7 +159,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// Writes a record's payload and frame; the line in which the frame stands comes last.
-    pub fn write_record(&self, mut frame: Frame, payload: &[u8]) -> Frame {
+    pub(super) fn write_record(&self, mut frame: Frame, payload: &[u8]) -> Frame {
         frame.checksum = frame.checksum_of(self.geometry.id, payload);
         let at = self.offset(frame.position);
         if !payload.is_empty() {
@@ -159,8 +169,13 @@ impl<B: Backend> Store<B> {
         frame
     }
 
+    /// Writes the frame of a record whose payload is in its place, and whose checksum is right.
+    pub(super) fn write_frame(&self, frame: &Frame) {
+        self.backend.write(self.offset(frame.position), bytemuck::bytes_of(frame));
+    }
+
     /// Reads what stands where a frame could be.
-    pub fn read_frame(&self, position: u64) -> Frame {
+    pub(super) fn read_frame(&self, position: u64) -> Frame {
         let mut frame = Frame::zeroed();
         self.backend.read(self.offset(position), bytemuck::bytes_of_mut(&mut frame));
         frame
@@ -183,7 +198,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// A whole frame at `position`, or what is wrong.
-    pub fn check_record(&self, position: u64, chunk: &mut Vec<u8>) -> Result<Frame, JournalError> {
+    pub(super) fn check_record(&self, position: u64, chunk: &mut Vec<u8>) -> Result<Frame, JournalError> {
         let frame = self.read_frame(position);
         let corrupted = |what, expected, found| JournalError::Corrupted { what, position, expected, found };
         let checked = frame.check(&self.geometry, position, self.rules);
@@ -196,7 +211,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// Makes the records between two positions durable: one flush, or two where they go over the end of the area.
-    pub fn flush_records(&self, from: u64, to: u64, purpose: Purpose) -> Result<(), JournalError> {
+    pub(super) fn flush_records(&self, from: u64, to: u64, purpose: Purpose) -> Result<(), JournalError> {
         if to <= from {
             return Ok(());
         }
@@ -225,7 +240,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// As `rewrite`, for the records between two positions.
-    pub fn rewrite_records(&self, from: u64, to: u64) {
+    pub(super) fn rewrite_records(&self, from: u64, to: u64) {
         let (at, len) = (from % self.geometry.data, to.saturating_sub(from).min(self.geometry.data));
         let first = len.min(self.geometry.data - at);
         self.rewrite(self.geometry.data_at() + at, first);
@@ -233,7 +248,7 @@ impl<B: Backend> Store<B> {
     }
 
     /// As `rewrite`, for both headers.
-    pub fn rewrite_headers(&self) {
+    pub(super) fn rewrite_headers(&self) {
         for slot in [0, 1] {
             self.rewrite(self.geometry.header_at(slot), self.header_flush_len());
         }
@@ -254,7 +269,7 @@ impl<B: Backend> Store<B> {
     /// # Errors
     ///
     /// [`JournalError::Corrupted`] if no header is good, or if something is missing that had been acknowledged: nothing is changed then. A failed flush.
-    pub fn recover(&self, time: u64) -> Result<Recovered, JournalError> {
+    pub(super) fn recover(&self, time: u64) -> Result<Recovered, JournalError> {
         self.rewrite_headers();
         for slot in [0, 1] {
             self.backend.flush(self.geometry.header_at(slot), self.header_flush_len(), Purpose::FoundHeaders)?;
@@ -330,7 +345,7 @@ impl<B: Backend> Store<B> {
     /// # Errors
     ///
     /// A failed flush: nothing is acknowledged then, and nothing may be from then on.
-    pub fn commit(&self, marks: &impl Marks, published: u64) -> Result<(), JournalError> {
+    pub(super) fn commit(&self, marks: &impl Marks, published: u64) -> Result<(), JournalError> {
         let from = marks.durable();
         if published <= from {
             return Ok(());
@@ -350,7 +365,7 @@ impl<B: Backend> Store<B> {
     /// # Errors
     ///
     /// A failed flush, as above; [`JournalError::Corrupted`] if no header is good.
-    pub fn take_over(&self, marks: &impl Marks, published: u64) -> Result<Header, JournalError> {
+    pub(super) fn take_over(&self, marks: &impl Marks, published: u64) -> Result<Header, JournalError> {
         self.rewrite_headers();
         for slot in [0, 1] {
             self.backend.flush(self.geometry.header_at(slot), self.header_flush_len(), Purpose::FoundHeaders)?;
@@ -367,7 +382,7 @@ impl<B: Backend> Store<B> {
     /// # Errors
     ///
     /// [`JournalError::Corrupted`] if there is none.
-    pub fn current_header(&self) -> Result<Header, JournalError> {
+    pub(super) fn current_header(&self) -> Result<Header, JournalError> {
         self.newest_header().ok_or(JournalError::Corrupted {
             what: "the number of good headers",
             position: self.geometry.page,
@@ -382,7 +397,7 @@ impl<B: Backend> Store<B> {
     /// # Errors
     ///
     /// A failed flush, as above; no space is given away then.
-    pub fn checkpoint(
+    pub(super) fn checkpoint(
         &self,
         marks: &impl Marks,
         header: &mut Header,

@@ -137,13 +137,6 @@ impl Memory {
         choice.for_each(|(word, value)| inner.durable[word as usize] = value);
         inner.restart();
     }
-
-    /// Turns a bit over on the medium.
-    pub(super) fn flip(&self, word: usize, bit: u32) {
-        let mut inner = self.inner.borrow_mut();
-        inner.now[word] ^= 1 << bit;
-        inner.durable[word] ^= 1 << bit;
-    }
 }
 
 impl Inner {
