@@ -45,6 +45,8 @@ pub mod broadcast;
 pub mod cell;
 pub mod handles;
 pub mod mpsc;
+pub mod journal;
+
 pub mod spsc;
 
 pub use error::{PushError, RingError, Side};
