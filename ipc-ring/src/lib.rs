@@ -38,8 +38,11 @@
 
 mod error;
 mod lanes;
+mod publisher;
 mod record;
 
+pub mod broadcast;
+pub mod cell;
 pub mod handles;
 pub mod mpsc;
 pub mod spsc;
