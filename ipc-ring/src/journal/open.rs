@@ -181,29 +181,12 @@ impl Journal {
 
         // One at a time from here on, until this handle can be seen among the members.
         let lock = segment.lock_for_repair()?;
-        let is_member = |index| match control.member(index).state() {
+        let is_member = |index: usize| match control.member(index).state() {
             RoleState::Held(peer) => segment.is_alive(peer),
             _ => false,
         };
         let goes_on = control.session().load(Ordering::Acquire) != 0 && control.boot().load(Ordering::Relaxed) == boot;
         let attended = goes_on && (0..MAX_MEMBERS).any(is_member);
-        let recovered = if attended || (goes_on && poisoned) {
-            None
-        } else if poisoned {
-            return Err(Error::FlushFailed { path: segment.path(), source: None }.into());
-        } else {
-            // Whoever dies in here leaves a journal without a session: the next one begins again.
-            control.session().store(0, Ordering::SeqCst);
-            let recovered = store.recover(coarse_time())?;
-            begin(&control, &recovered.header, boot);
-            Some(recovered)
-        };
-        if !register_for_heavy_fences(false) {
-            control.fences().store(0, Ordering::Relaxed);
-        }
-        if poisoned {
-            control.poison().store(1, Ordering::Release);
-        }
         let mut shared = Shared {
             store,
             segment: segment.clone(),
@@ -216,6 +199,31 @@ impl Journal {
             unsupported,
             closed: AtomicBool::new(true),
         };
+        let control = &shared.control;
+        let recovered = if attended || (goes_on && poisoned) {
+            None
+        } else if poisoned {
+            return Err(Error::FlushFailed { path: segment.path(), source: None }.into());
+        } else {
+            if goes_on {
+                // Only processes died. What others had committed behind a claim of a dead one was acknowledged as surviving that: without the claim's lines skipped,
+                // recovery would end before them. If these words are damaged, it has the frames alone to go by.
+                let _ = shared.skip_all_claims();
+            }
+            // Whoever dies in here leaves a journal without a session: the next one begins again.
+            control.session().store(0, Ordering::SeqCst);
+            let recovered = shared.store.recover(coarse_time())?;
+            begin(control, &recovered.header, boot);
+            Some(recovered)
+        };
+        if !register_for_heavy_fences(false) {
+            control.fences().store(0, Ordering::Relaxed);
+        }
+        if poisoned {
+            control.poison().store(1, Ordering::Release);
+        }
+        (shared.epoch, shared.begun_at) =
+            (control.session().load(Ordering::Acquire), control.begun_at().load(Ordering::Relaxed));
         shared.member = shared.join()?;
         shared.closed = AtomicBool::new(false);
         drop(lock);

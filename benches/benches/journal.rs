@@ -1,0 +1,206 @@
+//! The journal beside the least that the same would cost, in one run and on one file system: `cargo bench -p benches --bench journal -- [DIRECTORY]`.
+//!
+//! A program of its own and not criterion's: flushes of a disk are measured one by one, each kind in turn, so that all meet the same disk.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ipc_core::Segment;
+use ipc_ring::journal::{Acknowledge, Journal, JournalOptions};
+use ipc_ring::spsc::{RecordConsumer, RecordProducer};
+
+const MIB: u64 = 1 << 20;
+
+fn journal(directory: &Path, name: &str, capacity: u64) -> Journal {
+    let options = JournalOptions::new().capacity(capacity);
+    let size = options.required_size().unwrap() + MIB;
+    let segment = Segment::at_path(directory.join(name)).size(size).create().unwrap();
+    Journal::create(&segment, "log", options).unwrap()
+}
+
+fn median(times: &mut [Duration]) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e6
+}
+
+/// Nanoseconds for each record: 128 bytes into the journal; through a one-to-one ring with a checksum; the checksum and a copy alone.
+fn asynchronous(directory: &Path) {
+    let (count, payload) = (300_000_u64, [7_u8; 128]);
+    let journal = journal(directory, "async", 128 * MIB);
+    let mut appender = journal.appender(Acknowledge::Async).unwrap();
+    let ring = Segment::memfd("ring").size(4 * MIB).create().unwrap();
+    let mut producer = RecordProducer::create(&ring, "ring", MIB as usize).unwrap();
+    let mut consumer = RecordConsumer::open(&ring, "ring").unwrap();
+    for round in 0..2 {
+        let begun = Instant::now();
+        for _ in 0..count {
+            appender.push(&payload).unwrap();
+        }
+        let ours = begun.elapsed().as_nanos() as f64 / count as f64;
+        let (begun, mut sum, mut bytes) = (Instant::now(), 0, [0; 128]);
+        for number in 0..count {
+            sum ^= xxhash_rust::xxh3::xxh3_64_with_seed(&payload, number);
+            producer.push(&payload).unwrap();
+            if number % 1000 == 999 {
+                // The consumer's part is not counted against the ring where it can be left out; here it has to make room.
+                let mut popped = 0;
+                while popped < 1000 {
+                    popped += consumer.pop_slice(1000, |record| bytes.copy_from_slice(record)).unwrap();
+                }
+            }
+        }
+        let theirs = begun.elapsed().as_nanos() as f64 / count as f64;
+        println!(
+            "async 128 B, round {round}: journal {ours:.1} ns, one-to-one ring and checksum, popped as well {theirs:.1} ns ({sum:x})"
+        );
+    }
+    let (mut reader, mut bytes) = (journal.reader_from_oldest(), Vec::new());
+    let (begun, mut read) = (Instant::now(), 0_u64);
+    while reader.try_pop(&mut bytes).is_ok() {
+        read += 1;
+    }
+    let each = begun.elapsed().as_nanos() as f64 / read as f64;
+    println!("read and checked, 128 B: {each:.1} ns");
+}
+
+fn every_commit(directory: &Path, payload: usize) {
+    let journal = journal(directory, &format!("commit-{payload}"), 32 * MIB);
+    let mut appender = journal.appender(Acknowledge::EveryCommit).unwrap();
+    let segment = Segment::at_path(directory.join(format!("bare-{payload}"))).size(32 * MIB).create().unwrap();
+    let bare = segment.durable().unwrap();
+    let map = segment.create_object("bytes", BYTES, ipc_core::segment::PayloadType::bytes(), 16 * MIB, |_| ()).unwrap();
+    let file = File::options().create_new(true).write(true).open(directory.join(format!("file-{payload}"))).unwrap();
+    file.write_all_at(&vec![0; 16 << 20], 0).unwrap();
+    for page in 0..map.region.len() / 4096 {
+        map.region.u64_at(page * 4096).store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+    bare.flush().unwrap();
+    file.sync_all().unwrap();
+    let data = vec![3; payload];
+    let (mut ours, mut bare_times, mut file_times) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..1000 {
+        let begun = Instant::now();
+        appender.push(&data).unwrap();
+        ours.push(begun.elapsed());
+        let begun = Instant::now();
+        let at = round * 4096;
+        for word in (0..payload.min(4096)).step_by(8) {
+            map.region.u64_at(at + word).store(round as u64, std::sync::atomic::Ordering::Relaxed);
+        }
+        bare.flush_range(map.region.offset() + at as u64, 4096).unwrap();
+        bare_times.push(begun.elapsed());
+        let begun = Instant::now();
+        file.write_all_at(&data, (round * payload) as u64).unwrap();
+        file.sync_data().unwrap();
+        file_times.push(begun.elapsed());
+    }
+    println!(
+        "every commit, {payload} B, p50: journal {:.0} us, bare msync of a page {:.0} us, pwrite and fdatasync {:.0} us",
+        median(&mut ours),
+        median(&mut bare_times),
+        median(&mut file_times)
+    );
+}
+
+fn group(directory: &Path) {
+    for threads in [1_u64, 2, 8] {
+        let journal = journal(directory, &format!("group-{threads}"), 64 * MIB);
+        let (begun, lasting) = (Instant::now(), Duration::from_millis(1500));
+        let commits: u64 = std::thread::scope(|scope| {
+            let work = || {
+                let mut appender = journal.appender(Acknowledge::EveryCommit).unwrap();
+                appender.set_wait_strategy(ipc_core::wait::WaitStrategy::sleep());
+                let mut commits = 0_u64;
+                while begun.elapsed() < lasting {
+                    appender.push(&[5; 4096]).unwrap();
+                    commits += 1;
+                }
+                commits
+            };
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            handles.into_iter().map(|handle| handle.join().unwrap()).sum()
+        });
+        println!(
+            "group commit, 4 KiB, {threads} appenders: {:.0} commits/s",
+            commits as f64 / begun.elapsed().as_secs_f64()
+        );
+    }
+}
+
+fn batch(directory: &Path) {
+    let (bytes, count) = (256 << 10, 24 << 10);
+    let journal = journal(directory, "batch", 64 * MIB);
+    let mode = Acknowledge::Batch { bytes, within: Duration::from_secs(1) };
+    let mut appender = journal.appender(mode).unwrap();
+    let begun = Instant::now();
+    for _ in 0..count {
+        appender.push(&[9; 1024 - 48]).unwrap();
+    }
+    appender.flush().unwrap();
+    let ours = (count * 1024) as f64 / begun.elapsed().as_secs_f64() / 1e6;
+    let segment = Segment::at_path(directory.join("plain")).size(40 * MIB).create().unwrap();
+    let bare = segment.durable().unwrap();
+    let map = segment.create_object("bytes", BYTES, ipc_core::segment::PayloadType::bytes(), 32 * MIB, |_| ()).unwrap();
+    for page in 0..map.region.len() / 4096 {
+        map.region.u64_at(page * 4096).store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+    bare.flush().unwrap();
+    let (begun, step) = (Instant::now(), bytes as usize);
+    for at in (0..count * 1024).step_by(step) {
+        for word in (at..at + step).step_by(8) {
+            map.region.u64_at(word).store(word as u64, std::sync::atomic::Ordering::Relaxed);
+        }
+        bare.flush_range(map.region.offset() + at as u64, step as u64).unwrap();
+    }
+    let plain = (count * 1024) as f64 / begun.elapsed().as_secs_f64() / 1e6;
+    println!("batches of 256 KiB of 1 KiB records: journal {ours:.0} MB/s, plain stores and msync {plain:.0} MB/s");
+}
+
+fn recovery(directory: &Path) {
+    let options = JournalOptions::new().capacity(256 * MIB);
+    let path = directory.join("recovery");
+    let segment = Segment::at_path(&path).size(options.required_size().unwrap() + MIB).create().unwrap();
+    let journal = Journal::create(&segment, "log", options).unwrap();
+    let mut appender = journal.appender(Acknowledge::Async).unwrap();
+    let count = 12_000;
+    for _ in 0..count {
+        appender.push(&[1; 1000]).unwrap();
+    }
+    let begun = Instant::now();
+    journal.verify().unwrap();
+    let verified = count as f64 * 1088.0 / begun.elapsed().as_secs_f64() / 1e9;
+    // As if it had been killed: the copy has the same pages, and nobody who lives.
+    let copy = directory.join("copy");
+    std::fs::copy(&path, &copy).unwrap();
+    let copied = Segment::at_path(&copy).open().unwrap();
+    copied.durable().unwrap();
+    let begun = Instant::now();
+    let recovered = Journal::open(&copied, "log").unwrap();
+    println!(
+        "verify from the page cache {verified:.1} GB/s; open that recovers {} records of 1000 B, with their flush: {:.1} ms",
+        recovered.report().kept,
+        begun.elapsed().as_secs_f64() * 1e3
+    );
+    drop(recovered);
+    let begun = Instant::now();
+    drop(Journal::open(&copied, "log").unwrap());
+    println!("open and close of the same after a clean close: {:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
+}
+
+const BYTES: ipc_core::ObjectKind = ipc_core::ObjectKind { name: "bytes", code: u64::from_le_bytes(*b"bytes  \x01") };
+
+fn main() {
+    let chosen = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let parent = chosen.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let directory = tempfile::tempdir_in(parent).unwrap();
+    let directory = directory.path();
+    asynchronous(directory);
+    every_commit(directory, 128);
+    every_commit(directory, 4096 - 48);
+    group(directory);
+    batch(directory);
+    recovery(directory);
+}
