@@ -44,7 +44,10 @@ mod record;
 
 pub mod broadcast;
 pub mod cell;
+pub mod handles;
 pub mod mpsc;
+pub mod journal;
+
 pub mod spsc;
 
 pub use error::{PushError, RingError, Side};

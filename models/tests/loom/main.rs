@@ -8,6 +8,7 @@
 mod broadcast;
 mod cell;
 mod records;
+mod slab;
 mod sleep;
 mod takeover;
 mod typed;
