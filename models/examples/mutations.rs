@@ -279,19 +279,34 @@ const STEPS: &[Mutation] = &[
         "the fence stands before the announcement",
         BELL,
         &[(
-            "self.word.store(SLEEPING, Ordering::Relaxed);\n        let fenced = heavy_fence();",
-            "let fenced = heavy_fence();\n        self.word.store(SLEEPING, Ordering::Relaxed);",
+            "let announced = self.announce();\n        let fenced = heavy_fence();",
+            "let fenced = heavy_fence();\n        let announced = self.announce();",
         )],
         CaughtBy("sleep_"),
     ),
     mutation(
         "the waker calls first and clears the bell then",
         BELL,
-        &[(
-            "self.word.store(NOBODY, Ordering::Relaxed);\n        futex_wake(self.word);",
-            "futex_wake(self.word);\n        self.word.store(NOBODY, Ordering::Relaxed);",
-        )],
+        &[
+            (
+                "        if self.many {\n            // The bit",
+                "        futex_wake(self.word);\n        if self.many {\n            // The bit",
+            ),
+            ("        }\n        futex_wake(self.word);", "        }"),
+        ],
         CaughtBy("sleep_"),
+    ),
+    mutation(
+        "of several sleepers, one that finds something takes the announcement back",
+        BELL,
+        &[("if !self.many {\n            self.word.store(NOBODY", "if true {\n            self.word.store(NOBODY")],
+        CaughtBy("sleep"),
+    ),
+    mutation(
+        "of several sleepers, clearing does not count",
+        BELL,
+        &[("(word | SLEEPING).wrapping_add(1)", "{ let _ = word; NOBODY }")],
+        CaughtBy("sleep"),
     ),
     mutation(
         "the waker does not call",

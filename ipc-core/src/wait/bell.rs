@@ -7,7 +7,10 @@ use crate::sync::{AtomicU32, Ordering, futex_wait, futex_wake, heavy_fence};
 const NOBODY: u32 = 0;
 const SLEEPING: u32 = 1;
 
-/// A word in shared memory: 1 while somebody sleeps or is about to, 0 otherwise.
+/// How often an announcement is tried against others, so that a hostile peer cannot keep it for ever.
+const ATTEMPTS: usize = 1000;
+
+/// A word in shared memory: its lowest bit is set while somebody sleeps or is about to.
 ///
 /// One side sleeps, the other rings. Ringing costs one load from a line that nobody writes while nobody sleeps. [Several](Self::of_many) may sleep on one word.
 ///
@@ -30,10 +33,10 @@ const SLEEPING: u32 = 1;
 ///
 /// # Several sleepers
 ///
-/// The argument speaks of one sleeper and one publication, so it holds for each of several if nobody but a publisher takes an announcement back, and so none of them does: one that
-/// found something after it had announced itself leaves the word as it is, which costs the next publisher a call that may wake nobody. A publisher that clears the word wakes all whose
-/// announcements it can have cleared: an announcement before the clearing belongs to one who is asleep by then, and is woken by the call behind it, or to one whose sleep the kernel does not let begin, as
-/// the word is not 1 any more. An announcement behind the clearing stands.
+/// The word counts then how often it was cleared, above its lowest bit, and nobody but a publisher clears it. A sleeper sets the bit, remembers the whole word, and has the kernel compare that. So if a
+/// publisher cleared the announcement before the sleep began, it does not begin, whoever announced himself since: with a bare bit, a second sleeper's announcement would have let the first one
+/// fall asleep behind its ring. If the sleep had begun, the call behind the clearing ends it. A sleeper that finds something after it announced itself leaves the bit, which may be
+/// another's: that costs the next publisher a call that may wake nobody.
 #[derive(Debug, Clone, Copy)]
 pub struct Bell<'a> {
     word: &'a AtomicU32,
@@ -75,7 +78,7 @@ impl<'a> Bell<'a> {
     #[inline(always)]
     pub fn is_awaited(&self) -> bool {
         // Ordered after the publishing store by the caller's fence; pairs with `heavy_fence` in `sleep`.
-        self.word.load(Ordering::Relaxed) != NOBODY
+        self.word.load(Ordering::Relaxed) & SLEEPING != 0
     }
 
     /// The second half of [`ring`](Self::ring): a system call.
@@ -83,7 +86,13 @@ impl<'a> Bell<'a> {
     pub fn wake(&self) {
         // First the word, so that one who is only about to sleep does not; then the call, for one who does. Carries no data: the
         // sleeper looks at what was published, which pairs by itself.
-        self.word.store(NOBODY, Ordering::Relaxed);
+        if self.many {
+            // The bit is set, so no sleeper changes the word: to the next number, without it.
+            let word = self.word.load(Ordering::Relaxed);
+            self.word.store((word | SLEEPING).wrapping_add(1), Ordering::Relaxed);
+        } else {
+            self.word.store(NOBODY, Ordering::Relaxed);
+        }
         futex_wake(self.word);
     }
 
@@ -95,19 +104,36 @@ impl<'a> Bell<'a> {
         longest: Duration,
         look: impl FnOnce() -> bool,
     ) -> Sleep {
-        self.word.store(SLEEPING, Ordering::Relaxed);
+        let announced = self.announce();
         let fenced = heavy_fence();
         if look() {
             self.take_back();
             return Sleep::NotNeeded;
         }
         let limit = if fenced && registered { longest } else { longest.min(nap) };
-        if futex_wait(self.word, SLEEPING, limit).is_err() {
+        if futex_wait(self.word, announced, limit).is_err() {
             // The word is gone from under us (a truncated file), or futexes are forbidden: pass the time in another way.
             std::thread::sleep(limit);
         }
         self.take_back();
         Sleep::Slept
+    }
+
+    /// Announces this side; returns what the word holds then.
+    fn announce(&self) -> u32 {
+        if !self.many {
+            self.word.store(SLEEPING, Ordering::Relaxed);
+            return SLEEPING;
+        }
+        let mut word = self.word.load(Ordering::Relaxed);
+        // Fails only if another announces itself or a publisher rings meanwhile. Written even if the bit is set: the fences of the argument order a store.
+        for _ in 0..ATTEMPTS {
+            match self.word.compare_exchange(word, word | SLEEPING, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
+        word | SLEEPING
     }
 
     /// After a sleep, or instead of one. Of several sleepers' announcements nobody can say whose it is.
