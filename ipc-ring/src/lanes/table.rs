@@ -7,8 +7,8 @@ use ipc_core::sync::{LINE_PAIR, Ordering};
 use ipc_core::{Error, Object, Region};
 
 use super::{Announcement, Announcements};
-use crate::error::Side;
-use crate::spsc::endpoint::{DATA, Endpoint, GEOMETRY, Lines};
+use crate::error::{RingError, Side};
+use crate::spsc::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines};
 
 /// Lanes of a ring for which nothing else was said.
 const DEFAULT_LANES: usize = 16;
@@ -146,9 +146,15 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`Error::NoFreePlace`] if all lanes are held by the living; [`Error::WrongProcess`].
-    pub(crate) fn claim(&self) -> Result<(usize, Endpoint), Error> {
+    /// [`Error::NoFreePlace`] if all lanes are held by the living; [`Error::Corrupted`] if `find`, which finds where to go on, could not in any that could be had;
+    /// [`Error::WrongProcess`].
+    pub(crate) fn claim<C>(
+        &self,
+        object: &Object,
+        find: impl Fn(&Lines) -> Result<C, RingError>,
+    ) -> Result<(usize, Endpoint, C), Error> {
         self.lines.region().segment().process().check()?;
+        let mut damage = None;
         for from_the_dead in [false, true] {
             for (index, lane) in self.lanes.iter().enumerate() {
                 let held = matches!(lane.role(Side::Producer).state(), RoleState::Held(_));
@@ -156,14 +162,20 @@ impl Table {
                     continue;
                 }
                 match Endpoint::claim(lane.clone(), Side::Producer) {
-                    Ok(endpoint) => return Ok((index, endpoint)),
+                    Ok(mut endpoint) => match find(lane) {
+                        Ok(found) => return Ok((index, endpoint, found)),
+                        Err(error) => {
+                            endpoint.leave(Leaving::Closing);
+                            damage = Some(object.corrupted("a lane of the ring", "control words in order", error));
+                        }
+                    },
                     // By one that lives, or one that was faster.
                     Err(Error::RoleHeld { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }
         }
-        Err(Error::NoFreePlace { role: "producer", places: self.lanes.len() })
+        Err(damage.unwrap_or(Error::NoFreePlace { role: "producer", places: self.lanes.len() }))
     }
 }
 

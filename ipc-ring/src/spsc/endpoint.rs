@@ -66,6 +66,20 @@ pub struct Stats {
     pub consumer_sleeps: u64,
 }
 
+impl Stats {
+    /// Those of two lanes, or of a lane and its ring, together.
+    pub(crate) fn and(self, other: &Self) -> Self {
+        Self {
+            published: self.published.wrapping_add(other.published),
+            acknowledged: self.acknowledged.wrapping_add(other.acknowledged),
+            times_full: self.times_full.wrapping_add(other.times_full),
+            producer_sleeps: self.producer_sleeps.wrapping_add(other.producer_sleeps),
+            times_empty: self.times_empty.wrapping_add(other.times_empty),
+            consumer_sleeps: self.consumer_sleeps.wrapping_add(other.consumer_sleeps),
+        }
+    }
+}
+
 /// How one side of a ring is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
