@@ -190,7 +190,7 @@ const ORDERINGS: &[Mutation] = &[
     mutation(
         "role, who looks at the other side: Acquire → Relaxed",
         ROLE,
-        &[("Self::decode(self.word.load(Ordering::Acquire))", "Self::decode(self.word.load(Ordering::Relaxed))")],
+        &[("RoleState::from_bits(self.word.load(Ordering::Acquire))", "RoleState::from_bits(self.word.load(Ordering::Relaxed))")],
         CaughtBy("typed_end"),
     ),
     mutation(
@@ -330,8 +330,8 @@ const STEPS: &[Mutation] = &[
         "a value is acknowledged before it is handed out",
         CONSUMER,
         &[(
-            "self.cursor.step();\n        Ok(Some(value))",
-            "self.cursor.step();\n        self.acknowledge();\n        Ok(Some(value))",
+            "self.cursor.step();\n                return Ok(value);",
+            "self.cursor.step();\n                self.acknowledge();\n                return Ok(value);",
         )],
         CaughtBy("takeover_killed_consumer"),
     ),

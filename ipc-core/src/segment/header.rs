@@ -17,7 +17,7 @@ use crate::sync::{CACHE_LINE, LINE_PAIR};
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHMSEG\r\n");
 
 /// Raised when the meaning of any byte that the library writes changes.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION: u32 = 3;
 
 /// Bytes set aside for the header.
 pub(crate) const HEADER_SIZE: usize = 4096;

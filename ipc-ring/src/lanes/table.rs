@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use ipc_core::peer::RoleState;
+use ipc_core::peer::{RoleState, RoleTable, Roles};
 use ipc_core::sync::{LINE_PAIR, Ordering};
 use ipc_core::{Error, Object, Region};
 
 use super::{Announcement, Announcements};
 use crate::error::{RingError, Side};
-use crate::spsc::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines};
+use crate::spsc::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines, ROLES};
 
 /// Lanes of a ring for which nothing else was said.
 const DEFAULT_LANES: usize = 16;
@@ -70,7 +70,8 @@ impl Geometry {
         }
         let lane = data.checked_add(DATA as u64)?.checked_next_multiple_of(LINE_PAIR as u64)?;
         let size = lane.checked_mul(lanes as u64)?.checked_add(Self::first(lanes) as u64)?;
-        let lane = usize::try_from(lane).ok().filter(|_| isize::try_from(size).is_ok())?;
+        // The directory keeps the distance between lanes in 40 bits.
+        let lane = usize::try_from(lane).ok().filter(|lane| *lane < 1 << 40 && isize::try_from(size).is_ok())?;
         Some(Self { capacity: capacity as u64, extent, lanes, lane, size })
     }
 
@@ -79,8 +80,17 @@ impl Geometry {
         ANNOUNCEMENTS + Announcements::bytes(lanes)
     }
 
-    /// Writes what [`read`](Self::read) checks: the capacity as it was asked for, what a lane is made of, and the lanes.
+    /// Where the roles stand: the consumer's with the ring's own lines, and the producers' with their lanes.
+    pub(crate) fn roles(&self) -> Roles {
+        let offset = Self::first(self.lanes) as u64 + ROLES.offset;
+        Roles { own: ROLES, places: RoleTable { offset, stride: self.lane as u64, count: self.lanes as u32 } }
+    }
+
+    /// Writes what [`read`](Self::read) checks: the capacity as it was asked for, what a lane is made of, and the lanes; and names the roles.
     pub(crate) fn write(&self, region: &Region) {
+        let Roles { own, places } = self.roles();
+        own.name(region, 1, "consumer");
+        (0..places.count).for_each(|lane| places.name(region, lane, "producer"));
         for (index, word) in [self.capacity, self.extent, self.lanes as u64].into_iter().enumerate() {
             region.u64_at(GEOMETRY + 8 * index).store(word, Ordering::Relaxed);
         }

@@ -14,7 +14,7 @@ use crate::spsc::consumer::end_is_none;
 use crate::spsc::cursor::Layout;
 use crate::spsc::endpoint::{Endpoint, Leaving, Lines, Other};
 use crate::spsc::ring::cursor_at_tail;
-use crate::spsc::{self, SideState};
+use crate::spsc::{self, SideState, ValueView};
 
 /// The consumer's side of a [`Ring`]: one in all processes at a time.
 ///
@@ -110,6 +110,43 @@ impl<T: Payload> Consumer<T> {
 
     fn wait_for_some(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
         if self.rounds.ready()? { Ok(()) } else { self.rounds.wait(deadline) }
+    }
+
+    /// Lends a view of the next value in place, if there is one in any lane. [`ValueView::release`] goes on to the next; dropping the view does not.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_pop`](Self::try_pop).
+    pub fn try_peek(&mut self) -> Result<ValueView<'_, T>, RingError> {
+        if !self.rounds.ready()? {
+            return Err(self.rounds.empty());
+        }
+        self.rounds.current()?.try_peek()
+    }
+
+    /// As [`try_peek`](Self::try_peek), waiting for a value as [`pop`](Self::pop) does. `None`: all producers have left and all is popped.
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop).
+    pub fn peek(&mut self) -> Result<Option<ValueView<'_, T>>, RingError> {
+        self.peek_waiting(None)
+    }
+
+    /// As [`peek`](Self::peek), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
+    pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<ValueView<'_, T>>, RingError> {
+        self.peek_waiting(Some(deadline))
+    }
+
+    fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<ValueView<'_, T>>, RingError> {
+        match end_is_none(self.wait_for_some(deadline))? {
+            Some(()) => self.rounds.current()?.try_peek().map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Pops as many values of one producer as there are, up to the length of the slice, and returns how many that was. Costs less for each than

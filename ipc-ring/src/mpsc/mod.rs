@@ -52,4 +52,4 @@ pub use record_producer::RecordProducer;
 pub use ring::{RecordRing, Ring};
 
 pub use crate::lanes::Options;
-pub use crate::spsc::{Grant, SideState, Stats, View};
+pub use crate::spsc::{Grant, SideState, Stats, ValueGrant, ValueView, View};

@@ -9,9 +9,9 @@ use super::ring::Ring;
 use super::sides::producer_side;
 use crate::error::{PushError, RingError};
 use crate::lanes::Options;
-use crate::spsc;
 use crate::spsc::cursor::Cursor;
 use crate::spsc::endpoint::Endpoint;
+use crate::spsc::{self, ValueGrant};
 
 /// One of the producers of a [`Ring`]: as many in all processes at a time as the ring has lanes.
 ///
@@ -48,6 +48,33 @@ impl<T: Payload> Producer<T> {
     #[inline(always)]
     pub fn try_push(&mut self, value: T) -> Result<(), PushError<T>> {
         self.inner.try_push(value)
+    }
+
+    /// Claims room for a value, to be written in place and published by committing the grant; dropping it aborts it.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Full`]; [`RingError::Closed`], [`RingError::PeerGaveUp`], [`RingError::WrongProcess`], [`RingError::Corrupted`].
+    pub fn try_claim(&mut self) -> Result<ValueGrant<'_, T>, RingError> {
+        self.inner.try_claim()
+    }
+
+    /// As [`try_claim`](Self::try_claim), waiting for room as [`push`](Self::push) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn claim(&mut self) -> Result<ValueGrant<'_, T>, RingError> {
+        self.inner.claim()
+    }
+
+    /// As [`claim`](Self::claim), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
+    pub fn claim_deadline(&mut self, deadline: Instant) -> Result<ValueGrant<'_, T>, RingError> {
+        self.inner.claim_deadline(deadline)
     }
 
     /// Pushes a value, waiting for room as long as a living consumer may make some, or none has come yet.

@@ -11,6 +11,7 @@ use crate::error::{PushError, RingError};
 use crate::lanes::Options;
 use crate::spsc::bytes::Bytes;
 use crate::spsc::endpoint::Endpoint;
+use crate::spsc::stats::Counted;
 use crate::spsc::{self, Grant};
 
 /// One of the producers of a [`RecordRing`]: as many in all processes at a time as the ring has lanes.
@@ -27,9 +28,9 @@ pub struct RecordProducer {
 }
 
 impl RecordProducer {
-    pub(super) fn new(endpoint: Endpoint, bytes: Bytes, tail: u64, lane: usize) -> Self {
+    pub(super) fn new(endpoint: Endpoint, bytes: Bytes, (tail, counted): (u64, Counted), lane: usize) -> Self {
         let lines = endpoint.lines().clone();
-        let inner = spsc::RecordProducer::new(endpoint, bytes, tail);
+        let inner = spsc::RecordProducer::new(endpoint, bytes, tail, counted);
         lines.announce_lane();
         Self { inner, lane }
     }

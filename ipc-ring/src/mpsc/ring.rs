@@ -18,6 +18,7 @@ use crate::spsc::cursor::Layout;
 use crate::spsc::endpoint::{DATA, Lines};
 use crate::spsc::record_producer::find_tail;
 use crate::spsc::ring::{check_capacity, cursor_at_tail, find_or_make};
+use crate::spsc::stats::Unit;
 use crate::spsc::{SideState, Stats};
 
 /// The kind of [`Ring`]: the code holds the layout's version.
@@ -88,15 +89,16 @@ macro_rules! ring {
                 self.geometry.lanes
             }
 
-            /// The counters of all lanes together, and the consumer's. Disturbs nobody, beyond fetching their lines: some for each lane.
+            /// The counters of all lanes together, and the consumer's; `high_water` is the highest of any lane. Disturbs nobody, beyond fetching their lines: some for
+            /// each lane.
             pub fn stats(&self) -> Stats {
-                let lanes = self.table.lanes().iter().map(Lines::stats);
-                lanes.fold(self.table.lines().stats(), |sum, lane| sum.and(&lane))
+                let lanes = self.table.lanes().iter().map(|lines| lines.stats(self.geometry.capacity, Self::UNIT));
+                lanes.fold(self.table.lines().stats(0, Self::UNIT), |sum, lane| sum.and(&lane))
             }
 
             /// The counters of one lane, by all the producers that it had; those that are the consumer's alone are zero. `None` if there is no such lane.
             pub fn lane_stats(&self, lane: usize) -> Option<Stats> {
-                self.table.lanes().get(lane).map(Lines::stats)
+                self.table.lanes().get(lane).map(|lines| lines.stats(self.geometry.capacity, Self::UNIT))
             }
 
             /// How a lane's producer is, and who it is. [`SideState::Closed`] as well once the consumer was told that it died, or gave up. `None` if there is
@@ -127,6 +129,7 @@ pub struct Ring<T: Payload> {
 
 impl<T: Payload> Ring<T> {
     const KIND: ObjectKind = SLOTS;
+    const UNIT: Unit = Unit::Values(size_of::<T>() as u64);
 
     fn payload_type() -> PayloadType {
         PayloadType::of::<T>()
@@ -147,7 +150,14 @@ impl<T: Payload> Ring<T> {
             });
         };
         let write = |region: &Region| geometry.write(region);
-        Self::check(segment.create_object(name, SLOTS, PayloadType::of::<T>(), geometry.size, write)?)
+        Self::check(segment.create_object_with_roles(
+            name,
+            SLOTS,
+            PayloadType::of::<T>(),
+            geometry.size,
+            geometry.roles(),
+            write,
+        )?)
     }
 
     fn derive(capacity: u64) -> Option<(u64, u64)> {
@@ -202,6 +212,7 @@ pub struct RecordRing {
 
 impl RecordRing {
     const KIND: ObjectKind = RECORDS;
+    const UNIT: Unit = Unit::Bytes;
 
     fn payload_type() -> PayloadType {
         PayloadType::bytes()
@@ -228,7 +239,14 @@ impl RecordRing {
             });
         };
         let write = |region: &Region| geometry.write(region);
-        Self::check(segment.create_object(name, RECORDS, PayloadType::bytes(), geometry.size, write)?)
+        Self::check(segment.create_object_with_roles(
+            name,
+            RECORDS,
+            PayloadType::bytes(),
+            geometry.size,
+            geometry.roles(),
+            write,
+        )?)
     }
 
     fn derive(capacity: u64) -> Option<(u64, u64)> {
@@ -259,11 +277,11 @@ impl RecordRing {
         let Geometry { capacity, extent, .. } = self.geometry;
         let find = |lines: &Lines| -> Result<_, RingError> {
             let bytes = Bytes::new(lines, capacity, extent);
-            let tail = find_tail(lines, &bytes)?;
-            Ok((bytes, tail))
+            let (tail, counted) = find_tail(lines, &bytes)?;
+            Ok((bytes, tail, counted))
         };
-        let (lane, endpoint, (bytes, tail)) = self.table.claim(&self.object, find)?;
-        Ok(RecordProducer::new(endpoint, bytes, tail, lane))
+        let (lane, endpoint, (bytes, tail, counted)) = self.table.claim(&self.object, find)?;
+        Ok(RecordProducer::new(endpoint, bytes, (tail, counted), lane))
     }
 
     /// Claims the consumer's side for this process: goes on in every lane after the last record that was acknowledged there.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use ipc_core::Error;
-use ipc_core::peer::{PeerId, Role, RoleState};
+use ipc_core::peer::{PeerId, RoleState};
 use ipc_core::sync::{MODEL, Ordering, heavy_fence, light_fence};
 use ipc_core::wait::{Interrupted, Wait};
 
@@ -361,7 +361,7 @@ impl<R: Reader> Lanes<R> {
         let taken_back = lines.taken_back().load(Ordering::Relaxed);
         if taken_back != lane.taken_back {
             lane.taken_back = taken_back;
-            if let RoleState::Held(dead) = Role::new(lines.taken_back(), "producer").state() {
+            if let RoleState::Held(dead) = RoleState::from_bits(taken_back) {
                 return Err(RingError::PeerDied { side: Side::Producer, peer: segment.describe_peer(dead) });
             }
         }

@@ -6,13 +6,15 @@ use std::sync::atomic::compiler_fence;
 use std::time::Instant;
 
 use ipc_core::peer::process::Process;
-use ipc_core::peer::{Claim, PeerDescription, PeerId, Role, RoleState};
+use ipc_core::peer::{Claim, PeerDescription, PeerId, ROLE_ENTRY_SIZE, Role, RoleState, RoleTable};
 use ipc_core::sync::{
     self, AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences,
+    unmodelled,
 };
 use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Object, Region};
 
+use super::stats::{CONSUMER_SLEEPS, HIGH_WATER, Liveness, PRODUCER_SLEEPS, Stats, TIMES_EMPTY, TIMES_FULL, Unit};
 use crate::error::{RingError, Side};
 use crate::lanes::Announcement;
 
@@ -26,10 +28,10 @@ const CONSUMER_SIDE: usize = 2 * LINE_PAIR;
 const CONSUMER_BELL: usize = 3 * LINE_PAIR;
 const PRODUCER_BELL: usize = 4 * LINE_PAIR;
 /// The producer's own line: how far it is, and its counters. Read by others only when it is gone, or to watch.
-const PRODUCER_LINE: usize = 5 * LINE_PAIR;
+pub(crate) const PRODUCER_LINE: usize = 5 * LINE_PAIR;
 /// The consumer's progress: read by the producer when the ring looks full.
-const CONSUMER_LINE: usize = 6 * LINE_PAIR;
-const CONSUMER_COUNTERS: usize = 7 * LINE_PAIR;
+pub(crate) const CONSUMER_LINE: usize = 6 * LINE_PAIR;
+pub(crate) const CONSUMER_COUNTERS: usize = 7 * LINE_PAIR;
 /// Where the data begins.
 pub(crate) const DATA: usize = 8 * LINE_PAIR;
 const _: () = assert!(LINE_PAIR == 2 * CACHE_LINE);
@@ -38,47 +40,29 @@ const _: () = assert!(LINE_PAIR == 2 * CACHE_LINE);
 const ROLE: usize = 0;
 const STATUS: usize = 8;
 const FENCES: usize = 16;
-/// How many producers a lane has had, and the last one from whom it was taken back as dead. Of lanes only.
-const CLAIMS: usize = 24;
-const TAKEN_BACK: usize = 32;
+/// How many producers a lane has had, and the last one from whom it was taken back as dead. Of lanes only, behind what every role has.
+const CLAIMS: usize = ROLE_ENTRY_SIZE;
+const TAKEN_BACK: usize = CLAIMS + 8;
+const SIDE_END: usize = TAKEN_BACK + 8;
+
+/// Where the roles stand, for whoever lists them: the producer's, then the consumer's.
+pub(crate) const ROLES: RoleTable = RoleTable { offset: PRODUCER_SIDE as u64, stride: LINE_PAIR as u64, count: 2 };
+const _: () = assert!(CONSUMER_SIDE == PRODUCER_SIDE + LINE_PAIR);
+
+/// Where a word of a side stands.
+pub(crate) const fn side_word(side: Side, offset: usize) -> usize {
+    offset
+        + match side {
+            Side::Producer => PRODUCER_SIDE,
+            Side::Consumer => CONSUMER_SIDE,
+        }
+}
 
 // How a side left, beside its identity in the status word.
 const STATUS_SHIFT: u32 = 62;
 const CLOSED: u64 = 1;
 const GAVE_UP: u64 = 2;
 const HANDED_OVER: u64 = 3;
-
-/// Counters of a ring, as of one look. Each is written by one side only; they are not of one instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Position up to which the producer has published: messages, or bytes with framing for records. May be a few messages behind.
-    pub published: u64,
-    /// Position up to which the consumer has acknowledged, in the same unit.
-    pub acknowledged: u64,
-    /// How often the producer found the ring full.
-    pub times_full: u64,
-    /// How often the producer slept.
-    pub producer_sleeps: u64,
-    /// How often the consumer, waiting, found the ring empty at first.
-    pub times_empty: u64,
-    /// How often the consumer slept.
-    pub consumer_sleeps: u64,
-}
-
-impl Stats {
-    /// Those of two lanes, or of a lane and its ring, together.
-    pub(crate) fn and(self, other: &Self) -> Self {
-        Self {
-            published: self.published.wrapping_add(other.published),
-            acknowledged: self.acknowledged.wrapping_add(other.acknowledged),
-            times_full: self.times_full.wrapping_add(other.times_full),
-            producer_sleeps: self.producer_sleeps.wrapping_add(other.producer_sleeps),
-            times_empty: self.times_empty.wrapping_add(other.times_empty),
-            consumer_sleeps: self.consumer_sleeps.wrapping_add(other.consumer_sleeps),
-        }
-    }
-}
 
 /// How one side of a ring is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +129,7 @@ impl Lines {
 
     /// All words of a line stand at its beginning.
     fn enroll(region: &Region, at: usize) {
-        (PRODUCER_SIDE..DATA).step_by(LINE_PAIR).for_each(|line| sync::enroll(region, at + line, 40));
+        (PRODUCER_SIDE..DATA).step_by(LINE_PAIR).for_each(|line| sync::enroll(region, at + line, SIDE_END));
     }
 
     /// Where the data begins, and how many bytes there are.
@@ -211,48 +195,21 @@ impl Lines {
         // that was published before that.
         let state = self.role(side).state();
         let status = self.status(side).load(Ordering::Relaxed);
-        let said = |peer: PeerId| status & !(3 << STATUS_SHIFT) == peer.to_bits();
-        match state {
-            RoleState::Unclaimed => Other::Awaited,
-            RoleState::Held(peer) => Other::Held(peer),
-            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == CLOSED => Other::Closed,
-            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == GAVE_UP => Other::GaveUp,
+        match (Other::decode(state, status), state) {
             // Of a lane, whose dead are told of once: somebody was, and let go of the role in the dead one's place.
-            RoleState::Released(peer)
-                if self.announcement.is_some() && !(said(peer) && status >> STATUS_SHIFT == HANDED_OVER) =>
+            (Other::Awaited, RoleState::Released(peer))
+                if self.announcement.is_some() && status != HANDED_OVER << STATUS_SHIFT | peer.to_bits() =>
             {
                 Other::Closed
             }
-            RoleState::Released(_) => Other::Awaited,
+            (other, _) => other,
         }
     }
 
     /// How a side is; asks the kernel whether its holder lives.
     pub(crate) fn side(&self, side: Side) -> SideState {
-        let peer = match self.other(side) {
-            Other::Awaited => return SideState::Awaited,
-            Other::Closed => return SideState::Closed,
-            Other::GaveUp => return SideState::GaveUp,
-            Other::Held(peer) => peer,
-        };
-        let segment = self.region.segment();
-        if segment.is_alive(peer) {
-            return SideState::Held(segment.describe_peer(peer));
-        }
-        // It may have let go between the look at the role and the question: then it left in order.
-        match self.other(side) {
-            Other::Held(now) if now == peer => {}
-            Other::Closed => return SideState::Closed,
-            Other::GaveUp => return SideState::GaveUp,
-            Other::Awaited => return SideState::Awaited,
-            // Another one already: it lived a moment ago.
-            Other::Held(now) => return SideState::Held(segment.describe_peer(now)),
-        }
-        // Killed on its last steps, with all published and said.
-        if self.had_closed(side, peer) {
-            return SideState::Closed;
-        }
-        SideState::Died(segment.describe_peer(peer))
+        let status = || status_of(self.status(side).load(Ordering::Relaxed));
+        SideState::look(|| self.other(side), status, self.region.segment())
     }
 
     /// Whether the peer said that it closes; it may have been killed between that and letting go of its role.
@@ -284,6 +241,17 @@ impl Lines {
     /// The last producer from whom a lane was taken back as dead, before anybody was told. Written by the one who has it.
     pub(crate) fn taken_back(&self) -> &AtomicU64 {
         self.u64::<{ PRODUCER_SIDE + TAKEN_BACK }>()
+    }
+
+    /// Since when the role is held, for whoever lists the roles.
+    fn note_claim(&self, side: Side) {
+        let lines = match side {
+            Side::Producer => self.base,
+            Side::Consumer => self.consumer,
+        };
+        let at = lines.as_ptr().addr() - self.region.as_ptr().addr();
+        let table = RoleTable { offset: ROLES.offset + at as u64, ..ROLES };
+        table.note_claim(&self.region, u32::from(side == Side::Consumer));
     }
 
     fn status(&self, side: Side) -> &AtomicU64 {
@@ -339,24 +307,29 @@ impl Lines {
     }
 
     /// The counter of sleeps and the counter of finding the ring full or empty, of one side.
-    pub(crate) fn counters(&self, side: Side) -> (&AtomicU64, &AtomicU64) {
+    pub(crate) fn counters(&self, side: Side) -> (&unmodelled::AtomicU64, &unmodelled::AtomicU64) {
         match side {
-            Side::Producer => (self.u64::<{ PRODUCER_LINE + 8 }>(), self.u64::<{ PRODUCER_LINE + 16 }>()),
-            Side::Consumer => (self.u64::<{ CONSUMER_COUNTERS + 8 }>(), self.u64::<{ CONSUMER_COUNTERS + 16 }>()),
+            Side::Producer => (self.counter::<PRODUCER_SLEEPS>(), self.counter::<TIMES_FULL>()),
+            Side::Consumer => (self.counter::<CONSUMER_SLEEPS>(), self.counter::<TIMES_EMPTY>()),
         }
     }
 
-    pub(crate) fn stats(&self) -> Stats {
-        let counter = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        let (producer, consumer) = (self.counters(Side::Producer), self.counters(Side::Consumer));
-        Stats {
-            published: counter(self.tail_hint()),
-            acknowledged: counter(self.head()),
-            times_full: counter(producer.1),
-            producer_sleeps: counter(producer.0),
-            times_empty: counter(consumer.1),
-            consumer_sleeps: counter(consumer.0),
-        }
+    /// A counter that one side writes and anybody reads: not of the protocol, so no model checker looks at it.
+    #[inline(always)]
+    pub(crate) fn counter<const OFFSET: usize>(&self) -> &unmodelled::AtomicU64 {
+        const { assert!(OFFSET + 8 <= DATA && OFFSET.is_multiple_of(8)) };
+        // SAFETY: as for `u64`.
+        unsafe { self.base.add(OFFSET).cast().as_ref() }
+    }
+
+    /// The counters, of a ring of this capacity.
+    pub(crate) fn stats(&self, capacity: u64, unit: Unit) -> Stats {
+        Stats::read(capacity, unit, |offset| {
+            assert!(offset + 8 <= DATA && offset.is_multiple_of(8), "a control word");
+            // SAFETY: inside the control lines, as just asserted; otherwise as for `u64`.
+            let word: &unmodelled::AtomicU64 = unsafe { self.base.add(offset).cast().as_ref() };
+            word.load(Ordering::Relaxed)
+        })
     }
 }
 
@@ -384,6 +357,49 @@ pub(crate) enum Other {
     GaveUp,
 }
 
+impl Other {
+    /// What a role and the status beside it say.
+    pub(crate) fn decode(state: RoleState, status: u64) -> Self {
+        match state {
+            RoleState::Held(peer) => Self::Held(peer),
+            RoleState::Released(peer) if status_of(status) == (peer.to_bits(), CLOSED) => Self::Closed,
+            RoleState::Released(peer) if status_of(status) == (peer.to_bits(), GAVE_UP) => Self::GaveUp,
+            RoleState::Unclaimed | RoleState::Released(_) => Self::Awaited,
+        }
+    }
+}
+
+/// Whom a status word is of, and what it says.
+pub(crate) fn status_of(status: u64) -> (u64, u64) {
+    (status & !(3 << STATUS_SHIFT), status >> STATUS_SHIFT)
+}
+
+impl SideState {
+    /// How a side is: asks the kernel whether its holder lives. `other` and `status` look at the side's words.
+    pub(crate) fn look(other: impl Fn() -> Other, status: impl Fn() -> (u64, u64), peers: &impl Liveness) -> Self {
+        let peer = match other() {
+            Other::Awaited => return Self::Awaited,
+            Other::Closed => return Self::Closed,
+            Other::GaveUp => return Self::GaveUp,
+            Other::Held(peer) => peer,
+        };
+        if peers.lives(peer) {
+            return Self::Held(peers.describe(peer));
+        }
+        // It may have let go between the look at the role and the question: then it left in order.
+        match other() {
+            Other::Held(now) if now == peer => {}
+            Other::Closed => return Self::Closed,
+            Other::GaveUp => return Self::GaveUp,
+            Other::Awaited => return Self::Awaited,
+            // Another one already: it lived a moment ago.
+            Other::Held(now) => return Self::Held(peers.describe(now)),
+        }
+        // Killed on its last steps, with all published and said.
+        if status() == (peer.to_bits(), CLOSED) { Self::Closed } else { Self::Died(peers.describe(peer)) }
+    }
+}
+
 impl Endpoint {
     /// Claims one side of the ring for this process.
     pub(crate) fn claim(lines: Lines, side: Side) -> Result<Self, Error> {
@@ -395,12 +411,13 @@ impl Endpoint {
             {
                 lines.taken_back().store(dead.to_bits(), Ordering::Relaxed);
             }
-            count(lines.claims());
+            lines.claims().store(lines.claims().load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         }
         // Before anybody may rely on it. A process with several threads that has not registered is waited for in naps.
         let registered = register_for_heavy_fences(false);
         lines.fences(side).store(u64::from(registered), Ordering::Relaxed);
         lines.status(side).store(0, Ordering::Relaxed);
+        lines.note_claim(side);
         Ok(Self { left: false, ..Self::lent(lines, side) })
     }
 
@@ -424,9 +441,15 @@ impl Endpoint {
     /// Whether all pages are there that were read and written up to here. Asked last: it is what makes a value worth believing.
     #[inline(always)]
     pub(crate) fn check_pages(&self) -> Result<(), RingError> {
+        if self.has_pages() { Ok(()) } else { Err(RingError::Lost) }
+    }
+
+    /// As [`check_pages`](Self::check_pages), as an answer.
+    #[inline(always)]
+    pub(crate) fn has_pages(&self) -> bool {
         // The flag is set by a signal handler in the middle of one of those accesses: the compiler must not look at it before.
         compiler_fence(Ordering::SeqCst);
-        if self.lost.load(Ordering::Relaxed) { Err(RingError::Lost) } else { Ok(()) }
+        !self.lost.load(Ordering::Relaxed)
     }
 
     /// Why it failed: what looks like damage may be zeros in the place of lost pages.
@@ -544,7 +567,17 @@ impl Leaving {
     }
 }
 
+impl Lines {
+    /// Takes note of how much is in use, by the producer, which has just looked.
+    pub(crate) fn note_use(&self, used: u64) {
+        let most = self.counter::<HIGH_WATER>();
+        if used > most.load(Ordering::Relaxed) {
+            most.store(used, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Adds one to a counter that only this process writes.
-pub(crate) fn count(counter: &AtomicU64) {
+pub(crate) fn count(counter: &unmodelled::AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }

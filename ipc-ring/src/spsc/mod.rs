@@ -22,11 +22,15 @@ pub(crate) mod record_consumer;
 pub(crate) mod record_producer;
 pub(crate) mod ring;
 mod sides;
+pub(crate) mod stats;
+mod value;
 
 pub use consumer::Consumer;
-pub use endpoint::{SideState, Stats};
+pub use endpoint::SideState;
 pub use grant::Grant;
 pub use producer::Producer;
 pub use record_consumer::{RecordConsumer, View};
 pub use record_producer::RecordProducer;
 pub use ring::{RecordRing, Ring};
+pub use stats::{RingView, Stats};
+pub use value::{ValueGrant, ValueView};

@@ -11,6 +11,7 @@ use super::consumer::end_is_none;
 use super::endpoint::{Endpoint, Leaving, Other};
 use super::ring::RecordRing;
 use super::sides::consumer_side;
+use super::stats::{CONSUMED, Counted};
 use crate::error::{RingError, Side};
 
 /// The consumer's side of a [`RecordRing`]: one in all processes at a time.
@@ -31,18 +32,29 @@ pub struct RecordConsumer {
     acknowledged: u64,
     /// How far the two may be apart.
     batch: u64,
+    /// What was taken by all consumers, counting once what was taken again after a death.
+    counted: Counted,
 }
 
 impl RecordConsumer {
     /// Goes on at `position`: what lies before it is acknowledged.
     pub(crate) fn new(endpoint: Endpoint, bytes: Bytes, position: u64, batch: u64) -> Self {
         let offset = bytes.offset(position);
-        Self { endpoint, bytes, position, offset, acknowledged: position, batch }
+        let counted =
+            Counted::load(endpoint.lines().counter::<CONSUMED>(), endpoint.lines().counter::<{ CONSUMED + 8 }>());
+        Self { endpoint, bytes, position, offset, acknowledged: position, batch, counted }
     }
 
     /// Bytes of the ring, framing included, taken since it was made.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Tells whoever looks how much was taken, with what is acknowledged.
+    #[inline(always)]
+    fn count_consumed(&self) {
+        self.counted
+            .store(self.endpoint.lines().counter::<CONSUMED>(), self.endpoint.lines().counter::<{ CONSUMED + 8 }>());
     }
 
     /// Finds the next record; acknowledges in batches what was taken by earlier calls.
@@ -105,6 +117,7 @@ impl RecordConsumer {
     fn step_over(&mut self, found: Found) {
         self.offset = self.offset_of(found.end);
         self.position = found.end;
+        self.counted.add(found.len);
     }
 
     /// Lends a view of the next record in place, if there is one. [`View::release`] goes on to the next; dropping the view does not.

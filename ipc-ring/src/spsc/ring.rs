@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use ipc_core::peer::{RoleTable, Roles};
 use ipc_core::segment::PayloadType;
 use ipc_core::sync::{CACHE_LINE, Ordering};
 use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
@@ -9,24 +10,34 @@ use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
 use super::bytes::Bytes;
 use super::consumer::Consumer;
 use super::cursor::{Cursor, Layout};
-use super::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines, SideState, Stats};
+use super::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines, ROLES, SideState};
 use super::producer::Producer;
 use super::record_consumer::RecordConsumer;
 use super::record_producer::{RecordProducer, find_tail, read_head};
+use super::stats::{Stats, Unit};
 use crate::error::{RingError, Side};
 use crate::record;
 
 /// The kind of [`Ring`]: the code holds the layout's version.
-pub(super) const SLOTS: ObjectKind =
-    ObjectKind { name: "spsc ring of slots", code: u64::from_le_bytes(*b"spscslt\x01") };
+pub(crate) const SLOTS: ObjectKind =
+    ObjectKind { name: "spsc ring of slots", code: u64::from_le_bytes(*b"spscslt\x02") };
 /// The kind of [`RecordRing`].
-pub(super) const RECORDS: ObjectKind =
-    ObjectKind { name: "spsc ring of records", code: u64::from_le_bytes(*b"spscrec\x01") };
+pub(crate) const RECORDS: ObjectKind =
+    ObjectKind { name: "spsc ring of records", code: u64::from_le_bytes(*b"spscrec\x02") };
 
 /// The capacity as it was asked for, then how much there is of what the ring is made of: cells, or bytes.
 fn write_geometry(region: &Region, capacity: u64, extent: u64) {
     region.u64_at(GEOMETRY).store(capacity, Ordering::Relaxed);
     region.u64_at(GEOMETRY + 8).store(extent, Ordering::Relaxed);
+    name_roles(region, 0);
+}
+
+/// Names the two roles whose lines stand at `at`.
+pub(crate) fn name_roles(region: &Region, at: usize) {
+    let table = RoleTable { offset: ROLES.offset + at as u64, ..ROLES };
+    for (index, side) in [Side::Producer, Side::Consumer].into_iter().enumerate() {
+        table.name(region, index as u32, &side.to_string());
+    }
 }
 
 /// Reads the capacity once, derives everything from it, and compares that with what stands there and with the object's size.
@@ -114,7 +125,14 @@ impl<T: Payload> Ring<T> {
         };
         let cells = Layout::<T>::cells(capacity).ok_or_else(invalid)?;
         let write = |region: &Region| write_geometry(region, capacity, cells);
-        Self::check(segment.create_object(name, SLOTS, PayloadType::of::<T>(), bytes, write)?)
+        Self::check(segment.create_object_with_roles(
+            name,
+            SLOTS,
+            PayloadType::of::<T>(),
+            bytes,
+            Roles::own(ROLES),
+            write,
+        )?)
     }
 
     /// Finds the ring of that name.
@@ -159,7 +177,7 @@ impl<T: Payload> Ring<T> {
 
     /// The ring's counters. Disturbs nobody, beyond fetching their lines.
     pub fn stats(&self) -> Stats {
-        self.lines.stats()
+        self.lines.stats(self.capacity, Unit::Values(size_of::<T>() as u64))
     }
 
     /// How a side is, and who has it. Asks the kernel whether it lives.
@@ -228,7 +246,14 @@ impl RecordRing {
             });
         };
         let write = |region: &Region| write_geometry(region, capacity as u64, bytes);
-        Self::check(segment.create_object(name, RECORDS, PayloadType::bytes(), size, write)?)
+        Self::check(segment.create_object_with_roles(
+            name,
+            RECORDS,
+            PayloadType::bytes(),
+            size,
+            Roles::own(ROLES),
+            write,
+        )?)
     }
 
     /// Finds the ring of that name.
@@ -278,9 +303,9 @@ impl RecordRing {
         record::max_record(self.capacity)
     }
 
-    /// The ring's counters; positions are bytes. Disturbs nobody, beyond fetching their lines.
+    /// The ring's counters. Disturbs nobody, beyond fetching their lines.
     pub fn stats(&self) -> Stats {
-        self.lines.stats()
+        self.lines.stats(self.capacity, Unit::Bytes)
     }
 
     /// How a side is, and who has it. Asks the kernel whether it lives.
@@ -296,8 +321,8 @@ impl RecordRing {
     pub fn producer(&self) -> Result<RecordProducer, Error> {
         let endpoint = Endpoint::claim(self.lines.clone(), Side::Producer)?;
         let bytes = self.data();
-        let (endpoint, position) = claimed(&self.object, endpoint, find_tail(&self.lines, &bytes))?;
-        Ok(RecordProducer::new(endpoint, bytes, position))
+        let (endpoint, (position, counted)) = claimed(&self.object, endpoint, find_tail(&self.lines, &bytes))?;
+        Ok(RecordProducer::new(endpoint, bytes, position, counted))
     }
 
     /// Claims the consumer's side for this process: goes on after the last record that was acknowledged.
