@@ -56,6 +56,8 @@ struct Lanes<R> {
     rounds: u64,
     /// Some lane was idle for long.
     idle: bool,
+    /// Since the last sleep was announced a lane came to the list, or back to being looked at, whose producer was not told of it.
+    unannounced: bool,
     /// Whether barriers can be had, so that lanes need not be looked at.
     barriers: bool,
     /// Damage that is to be told of.
@@ -88,6 +90,17 @@ enum Visit {
     Gone(Option<RingError>),
 }
 
+/// What is to be expected of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prospect {
+    /// Nobody ever had it.
+    Never,
+    /// It has a producer, or awaits the successor of one that handed over, or has something to pop or to tell.
+    More,
+    /// All who had it left, and all is popped.
+    Over,
+}
+
 impl<R: Reader> Rounds<R> {
     /// Claims the consumer's role: goes on in every lane after the last message that was acknowledged there.
     pub(super) fn claim(table: Table, geometry: Geometry, turn: u64) -> Result<Self, Error> {
@@ -113,6 +126,7 @@ impl<R: Reader> Rounds<R> {
             witness: 0,
             rounds: 0,
             idle: false,
+            unannounced: false,
             barriers: true,
             damage: None,
             expected: 1,
@@ -205,7 +219,7 @@ impl<R: Reader> Rounds<R> {
             lanes,
             |lanes| Ok(lanes.find(endpoint, table, geometry)?.then_some(())),
             |lanes| lanes.announce_sleep(table),
-            |lanes| lanes.is_end(table, geometry),
+            |lanes| lanes.is_end(table, geometry) || lanes.unannounced,
             |lanes| lanes.ask(endpoint, table, geometry),
             || count(sleeps),
         );
@@ -286,7 +300,9 @@ impl<R: Reader> Lanes<R> {
         }
         if !lane.listed {
             lane.listed = true;
+            // Its producer need not announce what comes; so there is no sleep before it has to again.
             disarm(lane, lines);
+            self.unannounced = true;
             self.listed.push(index);
         }
     }
@@ -430,6 +446,7 @@ impl<R: Reader> Lanes<R> {
                 self.unlist(at);
             } else {
                 disarm(lane, lines);
+                self.unannounced = true;
             }
         }
     }
@@ -437,6 +454,7 @@ impl<R: Reader> Lanes<R> {
     /// Has every producer announce what it publishes from here on, before a sleep; returns whether a barrier reaches them all.
     fn announce_sleep(&mut self, table: &Table) -> bool {
         let mut reached = true;
+        self.unannounced = false;
         for index in &self.listed {
             let lines = &table.lanes()[*index];
             lines.watch().store(1, Ordering::Relaxed);
@@ -486,40 +504,47 @@ impl<R: Reader> Lanes<R> {
 
     /// Whether all producers that came have left, enough came, and all is popped.
     fn is_end(&mut self, table: &Table, geometry: &Geometry) -> bool {
-        if self.may_have_more(table, geometry, self.witness) {
+        if self.prospect(table, geometry, self.witness) == Prospect::More {
             return false;
         }
         let mut came = 0_u64;
         for (index, lines) in table.lanes().iter().enumerate() {
-            if self.may_have_more(table, geometry, index) {
-                self.witness = index;
-                return false;
+            match self.prospect(table, geometry, index) {
+                Prospect::More => {
+                    self.witness = index;
+                    return false;
+                }
+                // One who died before it counted itself came as well.
+                Prospect::Over => came = came.saturating_add(lines.claims().load(Ordering::Relaxed).max(1)),
+                Prospect::Never => {}
             }
-            // One who died before it counted itself came as well.
-            let one = u64::from(lines.role(Side::Producer).state() != RoleState::Unclaimed);
-            came = came.saturating_add(lines.claims().load(Ordering::Relaxed).max(one));
         }
         came >= self.expected
     }
 
-    /// Whether a lane has a producer, or awaits the successor of one that handed over, or has something to pop or to tell.
-    fn may_have_more(&mut self, table: &Table, geometry: &Geometry, index: usize) -> bool {
+    /// What is to be expected of a lane. Lists it if something is left there.
+    fn prospect(&mut self, table: &Table, geometry: &Geometry, index: usize) -> Prospect {
         let (lane, lines) = (&mut self.lanes[index], &table.lanes()[index]);
         if lane.damaged {
-            return false;
+            return Prospect::Over;
+        }
+        // Looked at first, and once: somebody may come meanwhile.
+        if lines.role(Side::Producer).state() == RoleState::Unclaimed {
+            return Prospect::Never;
         }
         let left = match lines.other(Side::Producer) {
-            Other::Held(_) => return true,
-            Other::Awaited => return lines.role(Side::Producer).state() != RoleState::Unclaimed,
+            // Awaited: the successor of one that handed over.
+            Other::Held(_) | Other::Awaited => return Prospect::More,
             // What was published before it left is visible now that its leaving is.
             Other::Closed => lane.reader.as_mut().is_none_or(|reader| reader.has_some() != Ok(false)),
             Other::GaveUp => true,
         };
-        if left {
-            // Found in its round.
-            self.list(table, geometry, index);
+        if !left {
+            return Prospect::Over;
         }
-        left
+        // Found in its round.
+        self.list(table, geometry, index);
+        Prospect::More
     }
 }
 

@@ -5,6 +5,7 @@
 #![cfg(ipc_model = "loom")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a model fails by panicking")]
 
+mod lanes;
 mod records;
 mod sleep;
 mod takeover;
