@@ -1,6 +1,6 @@
 //! Lock-free rings between processes, as objects in a [`Segment`](ipc_core::Segment).
 //!
-//! [`spsc`] is the one-to-one ring, twice: for values of one type ([`spsc::Producer`], [`spsc::Consumer`]) and for records of any
+//! [`spsc`] is the one-to-one ring, [`mpsc`] the one with many producers; each twice: for values of one type ([`spsc::Producer`], [`spsc::Consumer`]) and for records of any
 //! length ([`spsc::RecordProducer`], [`spsc::RecordConsumer`]). The same verb means the same act in every ring:
 //!
 //! | verb | act |
