@@ -148,7 +148,7 @@ fn main() {
         Ok(what) => match what.split_once('/').unwrap() {
             ("hammer", name) => {
                 let segment = Segment::named(name).open().unwrap();
-                hammer(&Slab::open(&segment, "slab").unwrap(), || false);
+                hammer(&Slab::<[u8; 4096]>::open(&segment, "slab").unwrap(), || false);
             }
             ("1 KiB", name) => echo::<Kilobyte>(name),
             (_, name) => echo::<Megabyte>(name),

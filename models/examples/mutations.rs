@@ -54,6 +54,9 @@ const RECORD_CONSUMER: &str = "ipc-ring/src/spsc/record_consumer.rs";
 const RECORDS: &str = "ipc-ring/src/spsc/record_producer.rs";
 const RING: &str = "ipc-ring/src/spsc/ring.rs";
 const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
+const ANNOUNCEMENT: &str = "ipc-ring/src/lanes/announcement.rs";
+const LANE_PRODUCER: &str = "ipc-ring/src/mpsc/producer.rs";
+const ROUNDS: &str = "ipc-ring/src/mpsc/rounds.rs";
 const BELL: &str = "ipc-core/src/wait/bell.rs";
 const WAIT: &str = "ipc-core/src/wait/mod.rs";
 const ROLE: &str = "ipc-core/src/peer/role.rs";
@@ -264,6 +267,42 @@ const ORDERINGS: &[Mutation] = &[
         )],
         CaughtBy("sleep_"),
     ),
+    mutation(
+        "lane's bit, producer: Release → Relaxed",
+        ANNOUNCEMENT,
+        &[("fetch_or(1 << bit, Ordering::Release)", "fetch_or(1 << bit, Ordering::Relaxed)")],
+        CaughtBy("lanes_announced"),
+    ),
+    mutation(
+        "bit of the lanes' word, producer: Release → Relaxed",
+        ANNOUNCEMENT,
+        &[("fetch_or(1 << index, Ordering::Release)", "fetch_or(1 << index, Ordering::Relaxed)")],
+        CaughtBy("lanes_announced"),
+    ),
+    mutation(
+        "bits of the lanes' words, consumer: Acquire → Relaxed",
+        ANNOUNCEMENT,
+        &[("self.summary().swap(0, Ordering::Acquire)", "self.summary().swap(0, Ordering::Relaxed)")],
+        CaughtBy("lanes_announced"),
+    ),
+    mutation(
+        "lanes' bits, consumer: Acquire → Relaxed",
+        ANNOUNCEMENT,
+        &[("self.word(index).swap(0, Ordering::Acquire)", "self.word(index).swap(0, Ordering::Relaxed)")],
+        CaughtBy("lanes_announced"),
+    ),
+    mutation(
+        "no fence between announcement of a lane and look at the bell",
+        ANNOUNCEMENT,
+        &[("        fence(Ordering::SeqCst);", "        let _ = fence;")],
+        CaughtBy("lanes_asleep"),
+    ),
+    mutation(
+        "no fence between watch word and look",
+        ROUNDS,
+        &[("self.barriers = heavy_fence();", "let _ = heavy_fence;")],
+        CaughtBy("lanes_no_longer"),
+    ),
 ];
 
 /// Steps whose order, or whose being there at all, the proofs rely on.
@@ -442,6 +481,54 @@ const STEPS: &[Mutation] = &[
             "*limit = (head / LINE * LINE).wrapping_add(bytes.ring);",
         )],
         CaughtBy("records_in"),
+    ),
+    mutation(
+        "the watch word is cleared after the bits",
+        ENDPOINT,
+        &[(
+            "self.watch().store(0, Ordering::Relaxed);\n        announcement.announce();",
+            "announcement.announce();\n        self.watch().store(0, Ordering::Relaxed);",
+        )],
+        CaughtBy("lanes_"),
+    ),
+    mutation(
+        "no look after the watch word is set",
+        ROUNDS,
+        &[(
+            "let empty = lane.reader.as_mut().is_some_and(|reader| reader.has_some() == Ok(false));",
+            "let empty = true;",
+        )],
+        CaughtBy("lanes_no_longer"),
+    ),
+    mutation(
+        "who comes does not announce its lane",
+        LANE_PRODUCER,
+        &[("        lines.announce_lane();\n", "        let _ = lines;\n")],
+        CaughtBy("lanes_come"),
+    ),
+    mutation(
+        "a consumer sleeps without having lanes announced",
+        ROUNDS,
+        &[("|lanes| lanes.announce_sleep(table),", "|lanes| { let _ = Lanes::announce_sleep; let _ = lanes; true },")],
+        CaughtBy("lanes_asleep"),
+    ),
+    mutation(
+        "an announced lane does not ring",
+        ENDPOINT,
+        &[(
+            "Bell::new(unsafe { sync::word32(self.consumer.add(CONSUMER_BELL)) }).ring();",
+            "let _ = Bell::new(unsafe { sync::word32(self.consumer.add(CONSUMER_BELL)) });",
+        )],
+        CaughtBy("lanes_asleep"),
+    ),
+    mutation(
+        "a dead producer's lane is not looked at before it is told of",
+        ROUNDS,
+        &[(
+            "Other::Held(producer) if lane.dead == Some(producer) => {",
+            "Other::Held(producer) if lane.dead == Some(producer) || !segment.is_alive(producer) => {",
+        )],
+        CaughtBy("lanes_killed"),
     ),
 ];
 

@@ -8,6 +8,7 @@
 use ipc_core::sync::model::Execution;
 use ipc_core::wait::WaitStrategy;
 use ipc_core::{Payload, Segment};
+use ipc_ring::mpsc;
 use ipc_ring::spsc::{Consumer, Producer, RecordConsumer, RecordProducer, RecordRing, Ring};
 
 /// A value with a line of its own.
@@ -61,6 +62,14 @@ pub fn record_pair(capacity: usize) -> (RecordProducer, RecordConsumer) {
     producer.set_strategy(WaitStrategy::sleep());
     consumer.set_strategy(WaitStrategy::sleep());
     (producer, consumer)
+}
+
+/// A ring of two lanes, and its consumer, which sleeps at once when it waits.
+pub fn lanes<T: Payload>(capacity: usize) -> (mpsc::Ring<T>, mpsc::Consumer<T>) {
+    let ring = mpsc::Ring::create(&segment(), "ring", mpsc::Options::new(capacity).lanes(2)).unwrap();
+    let mut consumer = ring.consumer().unwrap();
+    consumer.set_strategy(WaitStrategy::sleep());
+    (ring, consumer)
 }
 
 /// The record of that number: `words` words, each of which says the number.
@@ -126,10 +135,20 @@ pub fn check<M: Fn() -> bool + Send + Sync + 'static>(fences: bool, models: impl
 /// and returns whether it was killed.
 #[cfg(ipc_model = "loom")]
 pub fn check_deaths<M: Fn() -> bool + Send + Sync + 'static>(model: impl Fn(usize) -> M) {
+    check_deaths_fenced(false, 2, model);
+}
+
+/// As [`check_deaths`], with or without light fences that are full ones, and with another bound.
+#[cfg(ipc_model = "loom")]
+pub fn check_deaths_fenced<M: Fn() -> bool + Send + Sync + 'static>(
+    fences: bool,
+    preemptions: usize,
+    model: impl Fn(usize) -> M,
+) {
     let begun = std::time::Instant::now();
     let mut executions = 0;
     for accesses in 0.. {
-        let explored = explore(2, false, model(accesses));
+        let explored = explore(preemptions, fences, model(accesses));
         executions += explored.executions;
         if explored.truths == 0 {
             assert!(accesses > 10, "killed at every access");

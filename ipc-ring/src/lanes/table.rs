@@ -7,8 +7,8 @@ use ipc_core::sync::{LINE_PAIR, Ordering};
 use ipc_core::{Error, Object, Region};
 
 use super::{Announcement, Announcements};
-use crate::error::Side;
-use crate::spsc::endpoint::{DATA, Endpoint, GEOMETRY, Lines, ROLES};
+use crate::error::{RingError, Side};
+use crate::spsc::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines, ROLES};
 
 /// Lanes of a ring for which nothing else was said.
 const DEFAULT_LANES: usize = 16;
@@ -70,7 +70,8 @@ impl Geometry {
         }
         let lane = data.checked_add(DATA as u64)?.checked_next_multiple_of(LINE_PAIR as u64)?;
         let size = lane.checked_mul(lanes as u64)?.checked_add(Self::first(lanes) as u64)?;
-        let lane = usize::try_from(lane).ok().filter(|_| isize::try_from(size).is_ok())?;
+        // The directory keeps the distance between lanes in 40 bits.
+        let lane = usize::try_from(lane).ok().filter(|lane| *lane < 1 << 40 && isize::try_from(size).is_ok())?;
         Some(Self { capacity: capacity as u64, extent, lanes, lane, size })
     }
 
@@ -155,9 +156,15 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`Error::NoFreePlace`] if all lanes are held by the living; [`Error::WrongProcess`].
-    pub(crate) fn claim(&self) -> Result<(usize, Endpoint), Error> {
+    /// [`Error::NoFreePlace`] if all lanes are held by the living; [`Error::Corrupted`] if `find`, which finds where to go on, could not in any that could be had;
+    /// [`Error::WrongProcess`].
+    pub(crate) fn claim<C>(
+        &self,
+        object: &Object,
+        find: impl Fn(&Lines) -> Result<C, RingError>,
+    ) -> Result<(usize, Endpoint, C), Error> {
         self.lines.region().segment().process().check()?;
+        let mut damage = None;
         for from_the_dead in [false, true] {
             for (index, lane) in self.lanes.iter().enumerate() {
                 let held = matches!(lane.role(Side::Producer).state(), RoleState::Held(_));
@@ -165,14 +172,20 @@ impl Table {
                     continue;
                 }
                 match Endpoint::claim(lane.clone(), Side::Producer) {
-                    Ok(endpoint) => return Ok((index, endpoint)),
+                    Ok(mut endpoint) => match find(lane) {
+                        Ok(found) => return Ok((index, endpoint, found)),
+                        Err(error) => {
+                            endpoint.leave(Leaving::Closing);
+                            damage = Some(object.corrupted("a lane of the ring", "control words in order", error));
+                        }
+                    },
                     // By one that lives, or one that was faster.
                     Err(Error::RoleHeld { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }
         }
-        Err(Error::NoFreePlace { role: "producer", places: self.lanes.len() })
+        Err(damage.unwrap_or(Error::NoFreePlace { role: "producer", places: self.lanes.len() }))
     }
 }
 

@@ -124,7 +124,10 @@ impl Lines {
         // SAFETY: inside the region, as just asserted.
         let base = unsafe { NonNull::new_unchecked(self.region.as_ptr().add(at)) };
         let announcement = Some(announcement);
-        Self { base, consumer: self.base, len, region: self.region.clone(), announcement }
+        let lane = Self { base, consumer: self.base, len, region: self.region.clone(), announcement };
+        // By who has the ring: several may come to the lane, in no order.
+        lane.enroll_data(len - DATA);
+        lane
     }
 
     /// All words of a line stand at its beginning.

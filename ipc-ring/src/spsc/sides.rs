@@ -187,6 +187,13 @@ macro_rules! consumer_side {
                 self.endpoint.wake_other();
             }
 
+            /// As [`acknowledge`](Self::acknowledge), if anything was taken since the last time.
+            pub(crate) fn acknowledge_taken(&mut self) {
+                if self.acknowledged != self.position() {
+                    self.acknowledge();
+                }
+            }
+
             /// Why there is nothing, if there will be nothing more.
             #[inline]
             fn gone(&self) -> Option<RingError> {

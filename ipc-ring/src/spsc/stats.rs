@@ -94,6 +94,23 @@ pub(crate) enum Unit {
 }
 
 impl Stats {
+    /// Those of one lane and of others, or of the ring that they are of, together: what can be added is, of `high_water` it is the highest of any lane.
+    pub(crate) fn and(self, other: &Self) -> Self {
+        Self {
+            published: self.published.wrapping_add(other.published),
+            published_bytes: self.published_bytes.wrapping_add(other.published_bytes),
+            consumed: self.consumed.wrapping_add(other.consumed),
+            consumed_bytes: self.consumed_bytes.wrapping_add(other.consumed_bytes),
+            capacity: self.capacity.wrapping_add(other.capacity),
+            in_use: self.in_use.wrapping_add(other.in_use),
+            high_water: self.high_water.max(other.high_water),
+            times_full: self.times_full.wrapping_add(other.times_full),
+            producer_sleeps: self.producer_sleeps.wrapping_add(other.producer_sleeps),
+            times_empty: self.times_empty.wrapping_add(other.times_empty),
+            consumer_sleeps: self.consumer_sleeps.wrapping_add(other.consumer_sleeps),
+        }
+    }
+
     /// Reads the counters of a ring of this capacity: `load` gives the word at an offset in its control lines.
     pub(crate) fn read(capacity: u64, unit: Unit, load: impl Fn(usize) -> u64) -> Self {
         let (head, tail) = (load(HEAD), load(TAIL_HINT));

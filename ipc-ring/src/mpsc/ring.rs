@@ -1,0 +1,297 @@
+//! The rings as objects of a segment: made, found, and their sides claimed.
+
+use std::marker::PhantomData;
+
+use ipc_core::segment::PayloadType;
+use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
+
+use super::consumer::Consumer;
+use super::producer::Producer;
+use super::record_consumer::RecordConsumer;
+use super::record_producer::RecordProducer;
+use super::rounds::Rounds;
+use crate::error::{RingError, Side};
+use crate::lanes::{Geometry, Options, Table};
+use crate::record;
+use crate::spsc::bytes::Bytes;
+use crate::spsc::cursor::Layout;
+use crate::spsc::endpoint::{DATA, Lines};
+use crate::spsc::record_producer::find_tail;
+use crate::spsc::ring::{check_capacity, cursor_at_tail, find_or_make};
+use crate::spsc::stats::Unit;
+use crate::spsc::{SideState, Stats};
+
+/// The kind of [`Ring`]: the code holds the layout's version.
+const SLOTS: ObjectKind = ObjectKind { name: "mpsc ring of slots", code: u64::from_le_bytes(*b"mpscslt\x01") };
+/// The kind of [`RecordRing`].
+const RECORDS: ObjectKind = ObjectKind { name: "mpsc ring of records", code: u64::from_le_bytes(*b"mpscrec\x01") };
+
+/// A turn is at most so many values, and so many bytes of values or records: then it is the next lane's.
+const TURN: usize = 64;
+const TURN_BYTES: usize = 16 << 10;
+
+fn check_lanes(geometry: &Geometry, options: Options, name: &str) -> Result<(), Error> {
+    check_capacity(geometry.capacity, Some(options.capacity as u64), name)?;
+    if geometry.lanes == options.lanes {
+        return Ok(());
+    }
+    Err(Error::ObjectMismatch {
+        name: name.to_owned(),
+        what: "lanes",
+        expected: options.lanes.to_string(),
+        found: geometry.lanes.to_string(),
+    })
+}
+
+/// What both kinds of ring have.
+macro_rules! ring {
+    (impl [$($generics:tt)*] $ring:ty) => {
+        impl $($generics)* $ring {
+            /// Finds the ring of that name.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`Segment::open_object`], and [`Error::Corrupted`] if its geometry contradicts itself.
+            pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
+                Self::check(segment.open_object(name, Self::KIND, Self::payload_type())?)
+            }
+
+            /// Finds the ring of that name, or makes it.
+            ///
+            /// # Errors
+            ///
+            /// As [`create`](Self::create) and [`open`](Self::open), and [`Error::ObjectMismatch`] if it is there with another capacity or another number
+            /// of lanes.
+            pub fn open_or_create(segment: &Segment, name: &str, options: impl Into<Options>) -> Result<Self, Error> {
+                let options = options.into();
+                let ring = find_or_make(|| Self::open(segment, name), || Self::create(segment, name, options))?;
+                check_lanes(&ring.geometry, options, name)?;
+                Ok(ring)
+            }
+
+            fn check(object: Object) -> Result<Self, Error> {
+                let geometry = Geometry::read(&object, Self::derive)?;
+                let table = Table::new(&object, &geometry)?;
+                Ok(Self::assemble(object, table, geometry))
+            }
+
+            fn geometry(options: Options) -> Option<Geometry> {
+                Geometry::new(options, Self::derive(options.capacity as u64)?)
+            }
+
+            /// Bytes that such a ring takes in its segment; `None` if there is no such ring.
+            pub fn required_size(options: impl Into<Options>) -> Option<u64> {
+                Self::geometry(options.into()).map(|geometry| geometry.size)
+            }
+
+            /// How many producers there can be at a time.
+            pub fn lanes(&self) -> usize {
+                self.geometry.lanes
+            }
+
+            /// The counters of all lanes together, and the consumer's; `high_water` is the highest of any lane. Disturbs nobody, beyond fetching their lines: some for
+            /// each lane.
+            pub fn stats(&self) -> Stats {
+                let lanes = self.table.lanes().iter().map(|lines| lines.stats(self.geometry.capacity, Self::UNIT));
+                lanes.fold(self.table.lines().stats(0, Self::UNIT), |sum, lane| sum.and(&lane))
+            }
+
+            /// The counters of one lane, by all the producers that it had; those that are the consumer's alone are zero. `None` if there is no such lane.
+            pub fn lane_stats(&self, lane: usize) -> Option<Stats> {
+                self.table.lanes().get(lane).map(|lines| lines.stats(self.geometry.capacity, Self::UNIT))
+            }
+
+            /// How a lane's producer is, and who it is. [`SideState::Closed`] as well once the consumer was told that it died, or gave up. `None` if there is
+            /// no such lane. Asks the kernel whether it lives.
+            pub fn producer_side(&self, lane: usize) -> Option<SideState> {
+                self.table.lanes().get(lane).map(|lines| lines.side(Side::Producer))
+            }
+
+            /// How the consumer's side is, and who has it. Asks the kernel whether it lives.
+            pub fn consumer_side(&self) -> SideState {
+                self.table.lines().side(Side::Consumer)
+            }
+        }
+    };
+}
+
+/// A ring of values of type `T` from many producers to one consumer, without a side: to make it before a `fork`, to claim a side later, or to
+/// watch it.
+///
+/// The usual way is [`Consumer::create`] in one process and [`Producer::open`] in the others.
+#[derive(Debug, Clone)]
+pub struct Ring<T: Payload> {
+    object: Object,
+    table: Table,
+    geometry: Geometry,
+    payload: PhantomData<fn() -> T>,
+}
+
+impl<T: Payload> Ring<T> {
+    const KIND: ObjectKind = SLOTS;
+    const UNIT: Unit = Unit::Values(size_of::<T>() as u64);
+
+    fn payload_type() -> PayloadType {
+        PayloadType::of::<T>()
+    }
+
+    /// Makes a ring that holds at least so many values of each producer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if the capacity is zero or cannot be addressed, or the lanes are not 1 to 1024; and those of [`Segment::create_object`].
+    pub fn create(segment: &Segment, name: &str, options: impl Into<Options>) -> Result<Self, Error> {
+        let options = options.into();
+        let Some(geometry) = Self::geometry(options) else {
+            return Err(Error::InvalidOption {
+                option: "capacity and lanes",
+                expected: "a capacity of at least 1, 1 to 1024 lanes, and what can be addressed".into(),
+                found: format!("{} and {}", options.capacity, options.lanes),
+            });
+        };
+        let write = |region: &Region| geometry.write(region);
+        Self::check(segment.create_object_with_roles(
+            name,
+            SLOTS,
+            PayloadType::of::<T>(),
+            geometry.size,
+            geometry.roles(),
+            write,
+        )?)
+    }
+
+    fn derive(capacity: u64) -> Option<(u64, u64)> {
+        let cells = Layout::<T>::cells(capacity).filter(|_| capacity > 0)?;
+        Some((cells, Layout::<T>::bytes(capacity)? - DATA as u64))
+    }
+
+    fn assemble(object: Object, table: Table, geometry: Geometry) -> Self {
+        Self { object, table, geometry, payload: PhantomData }
+    }
+
+    /// How many values of each producer it holds at least.
+    pub fn capacity(&self) -> usize {
+        self.geometry.capacity as usize
+    }
+
+    /// Claims a lane for a producer of this process, which may have several. What the lane's last producer published and nobody popped stays, and is popped first.
+    ///
+    /// Looks at all lanes at most; a few system calls for each if there is none that nobody has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoFreePlace`] if all lanes are held by the living; [`Error::Corrupted`] if control words contradict each other in every lane that could be had.
+    pub fn producer(&self) -> Result<Producer<T>, Error> {
+        let cells = self.geometry.extent;
+        let find = |lines: &Lines| cursor_at_tail::<T>(lines, cells);
+        let (lane, endpoint, (cursor, _)) = self.table.claim(&self.object, find)?;
+        Ok(Producer::new(endpoint, cursor, lane))
+    }
+
+    /// Claims the consumer's side for this process: goes on in every lane after the last message that was acknowledged there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RoleHeld`] if a living consumer has it.
+    pub fn consumer(&self) -> Result<Consumer<T>, Error> {
+        let turn = TURN_BYTES.checked_div(size_of::<T>()).unwrap_or(TURN).clamp(1, TURN);
+        Ok(Consumer { rounds: Rounds::claim(self.table.clone(), self.geometry, turn as u64)? })
+    }
+}
+
+ring!(impl [<T: Payload>] Ring<T>);
+
+/// A ring of records of any length from many producers to one consumer, without a side: to make it before a `fork`, to claim a side later, or
+/// to watch it.
+#[derive(Debug, Clone)]
+pub struct RecordRing {
+    object: Object,
+    table: Table,
+    geometry: Geometry,
+}
+
+impl RecordRing {
+    const KIND: ObjectKind = RECORDS;
+    const UNIT: Unit = Unit::Bytes;
+
+    fn payload_type() -> PayloadType {
+        PayloadType::bytes()
+    }
+
+    /// Makes a ring with so many bytes for each producer, for records of up to half of that.
+    ///
+    /// A record takes 8 bytes more than its length, rounded up so that one that fits in a cache line stays in one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ring::create`]; the capacity is at least 64 bytes and at most 2^40.
+    pub fn create(segment: &Segment, name: &str, options: impl Into<Options>) -> Result<Self, Error> {
+        let options = options.into();
+        let Some(geometry) = Self::geometry(options) else {
+            return Err(Error::InvalidOption {
+                option: "capacity and lanes",
+                expected: format!(
+                    "{} to {} bytes, 1 to 1024 lanes, and what can be addressed",
+                    record::MIN_CAPACITY,
+                    record::MAX_CAPACITY
+                ),
+                found: format!("{} and {}", options.capacity, options.lanes),
+            });
+        };
+        let write = |region: &Region| geometry.write(region);
+        Self::check(segment.create_object_with_roles(
+            name,
+            RECORDS,
+            PayloadType::bytes(),
+            geometry.size,
+            geometry.roles(),
+            write,
+        )?)
+    }
+
+    fn derive(capacity: u64) -> Option<(u64, u64)> {
+        let bytes = record::ring_bytes(capacity)?;
+        Some((bytes, bytes))
+    }
+
+    fn assemble(object: Object, table: Table, geometry: Geometry) -> Self {
+        Self { object, table, geometry }
+    }
+
+    /// The capacity of each lane in bytes.
+    pub fn capacity(&self) -> usize {
+        self.geometry.capacity as usize
+    }
+
+    /// The longest record that it takes: half the capacity of a lane.
+    pub fn max_record(&self) -> usize {
+        record::max_record(self.geometry.capacity)
+    }
+
+    /// Claims a lane for a producer of this process, as [`Ring::producer`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ring::producer`].
+    pub fn producer(&self) -> Result<RecordProducer, Error> {
+        let Geometry { capacity, extent, .. } = self.geometry;
+        let find = |lines: &Lines| -> Result<_, RingError> {
+            let bytes = Bytes::new(lines, capacity, extent);
+            let (tail, counted) = find_tail(lines, &bytes)?;
+            Ok((bytes, tail, counted))
+        };
+        let (lane, endpoint, (bytes, tail, counted)) = self.table.claim(&self.object, find)?;
+        Ok(RecordProducer::new(endpoint, bytes, (tail, counted), lane))
+    }
+
+    /// Claims the consumer's side for this process: goes on in every lane after the last record that was acknowledged there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ring::consumer`].
+    pub fn consumer(&self) -> Result<RecordConsumer, Error> {
+        Ok(RecordConsumer { rounds: Rounds::claim(self.table.clone(), self.geometry, TURN_BYTES as u64)? })
+    }
+}
+
+ring!(impl [] RecordRing);
