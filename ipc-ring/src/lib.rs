@@ -37,7 +37,15 @@
 //! ```
 
 mod error;
+mod lanes;
+mod publisher;
 mod record;
+
+pub mod broadcast;
+pub mod cell;
+pub mod handles;
+pub mod mpsc;
+pub mod journal;
 
 pub mod spsc;
 

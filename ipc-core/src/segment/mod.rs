@@ -28,13 +28,13 @@ pub use view::{ObjectView, SegmentView};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, PeerDescription, Result};
 use crate::map::{Mapping, ReadWrite};
 use crate::os::{self, Lock};
 use crate::peer::process::{self, Process};
-use crate::peer::{PeerId, PeerInfo, PeerTable, lease_bytes};
+use crate::peer::{HeldRole, PeerId, PeerInfo, PeerTable, Roles, lease_bytes};
 use directory::{Directory, NewObject};
 use header::Geometry;
 use options::Behaviour;
@@ -87,6 +87,15 @@ struct Attachment {
     behaviour: Behaviour,
     /// Threads of this process share a description, and so the kernel's locks: this one is between them.
     threads: Mutex<()>,
+    /// The same, for the lock of repairs, which is held across calls that take the one above.
+    repair: Mutex<()>,
+}
+
+/// From [`Segment::lock_for_repair`]; freed when it drops, the kernel's lock first.
+#[derive(Debug)]
+pub struct RepairLock<'a> {
+    _bytes: ByteLock<'a>,
+    _threads: MutexGuard<'a, ()>,
 }
 
 impl Drop for Attachment {
@@ -178,6 +187,7 @@ impl Segment {
             peers,
             process,
             threads: Mutex::new(()),
+            repair: Mutex::new(()),
             ..**inner
         }))
     }
@@ -284,6 +294,20 @@ impl Segment {
         ByteLock::acquire(self.lease_file(), lease_bytes::OBJECTS, Lock::Exclusive, "the directory of objects")
     }
 
+    /// Keeps all others from doing the same until the value drops, in this process and in any other: for crates whose objects are put in order by one process at a
+    /// time, such as a journal that is recovered. The kernel frees it when the process dies. One lock for the whole segment, not for an object.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if a living process has it for seconds; [`Error::WrongProcess`], [`Error::Lost`].
+    pub fn lock_for_repair(&self) -> Result<RepairLock<'_>> {
+        self.check()?;
+        let threads = self.inner.repair.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes =
+            ByteLock::acquire(self.lease_file(), lease_bytes::REPAIR, Lock::Exclusive, "the repair of the segment")?;
+        Ok(RepairLock { _bytes: bytes, _threads: threads })
+    }
+
     /// Whether both are clones of one attachment.
     fn is_same_attachment(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
@@ -304,9 +328,16 @@ impl Segment {
         self.inner.process
     }
 
-    /// Everyone in the table of peers, this process included, and whether they live. A few system calls for each.
+    /// Everyone in the table of peers, this process included: since when, in which roles, and whether they live. A few system calls for each, and a look at
+    /// every object.
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
-        self.inner.peers.peers()
+        let held = self.held_roles();
+        self.inner.peers.peers().map(move |peer| peer.with_roles(&held))
+    }
+
+    /// All roles that are held, by the living and by the dead: also by those whose place in the table of peers was taken again.
+    pub fn held_roles(&self) -> Vec<HeldRole> {
+        self.with_directory(|directory| directory.held_roles().collect())
     }
 
     /// Whether a peer lives: asked of the kernel, a few system calls. One that is stopped or slow lives.
@@ -397,7 +428,25 @@ impl Segment {
         size: u64,
         initialise: impl FnOnce(&Region),
     ) -> Result<Object> {
+        self.create_object_with_roles(name, kind, payload, size, Roles::NONE, initialise)
+    }
+
+    /// As [`create_object`](Self::create_object), of an object in which roles stand that anyone may list: `initialise` [names](crate::peer::RoleTable::name) them.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_object`](Self::create_object).
+    pub fn create_object_with_roles(
+        &self,
+        name: &str,
+        kind: ObjectKind,
+        payload: PayloadType,
+        size: u64,
+        roles: Roles,
+        initialise: impl FnOnce(&Region),
+    ) -> Result<Object> {
         self.check()?;
+        debug_assert!(roles.can_be_kept(), "{roles:?}");
         directory::check_name(name)?;
         // A thread that panicked in here left at most an entry that the next one forgets.
         let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -406,7 +455,7 @@ impl Segment {
         let made = self.with_directory(|directory| {
             directory.create(
                 self.peer_id(),
-                NewObject { name, kind, payload, size },
+                NewObject { name, kind, payload, size, roles },
                 |offset, size| self.reserve(offset, size),
                 |offset| initialise(&Region::new(self.clone(), offset as usize, size as usize)),
             )

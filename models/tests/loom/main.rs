@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a model fails by panicking")]
 
 mod records;
+mod slab;
 mod sleep;
 mod takeover;
 mod typed;
