@@ -58,7 +58,8 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
             }
         }
     }
-    let pids: Vec<_> = structures::all().into_iter().filter(|structure| options.wants(&pids::name(*structure))).collect();
+    let pids: Vec<_> =
+        structures::all().into_iter().filter(|structure| options.wants(&pids::name(*structure))).collect();
     let mut rows = Vec::new();
     for (structure, race, name) in &wanted {
         let end = options.share(wanted.len() + pids.len());
