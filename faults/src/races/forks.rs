@@ -25,7 +25,7 @@ fn parent(stage: &Stage, operation: &Operation) -> Result<()> {
         // The child's copy of it.
         let mut act = held.take().context("prepared")?;
         if let Err(error) = act() {
-            let refusal = format!("{error:#} {error:?}");
+            let refusal = format!("{error:#}");
             let refused = refusal.contains("WrongProcess") || refusal.contains("belongs to the process that made it");
             ensure!(refused, "not refused as a fork child's: {error:#}");
         }
