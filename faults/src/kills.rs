@@ -129,7 +129,10 @@ impl Tally {
             self.row.figure(name, count);
         }
         for quantile in [0.5, 0.9, 0.99, 0.999, 1.0] {
-            self.row.figure(&format!("µs until others go on, quantile {quantile}"), self.recovery.value_at_quantile(quantile));
+            self.row.figure(
+                &format!("µs until others go on, quantile {quantile}"),
+                self.recovery.value_at_quantile(quantile),
+            );
         }
         self.row
     }
@@ -187,6 +190,7 @@ impl Storm<'_> {
         for place in 0..self.places.len() {
             self.start(place)?;
         }
+        self.goes_on(&vec![("", 0); self.progress().len()], Instant::now())?;
         let enough = tally.row.tried + ROUND;
         while tally.row.tried < enough && !self.has_sent_all(structure) {
             let pause = self.rng.below(2500);
@@ -202,7 +206,6 @@ impl Storm<'_> {
                     continue;
                 }
             }
-            let before = self.progress();
             // All of them before any is waited for: they die at the same moment.
             self.signal(victims.clone(), Signal::SIGKILL)?;
             let begun = Instant::now();
@@ -212,11 +215,13 @@ impl Storm<'_> {
                 tally.killed.iter_mut().filter(|(name, _)| *name == role).for_each(|(_, kills)| *kills += 1);
                 tally.row.tried += 1;
             }
+            // What the dead had done until they died is not the others' getting further.
+            let before = self.progress();
             for place in victims {
                 self.start(place)?;
             }
             self.goes_on(&before, begun)?;
-            tally.recovery.saturating_record(begun.elapsed().as_micros() as u64);
+            tally.recovery.record(begun.elapsed().as_micros() as u64)?;
         }
         note(self.stage.stopping(), 1);
         for place in &mut self.places {

@@ -44,8 +44,8 @@ pub(super) trait Kind: Sized + 'static {
 
     /// Where the next message goes: grows with each.
     fn position(producer: &Self::Producer) -> u64;
-    /// How many messages went in between two positions, which are at most a slice apart.
-    fn between(before: u64, after: u64) -> u64;
+    /// Which message a producer goes on with that goes on at `position`, where the last one, when it died, had begun to push messages from `done` on at `before`.
+    fn goes_on_with(position: u64, before: u64, done: u64) -> u64;
     /// Whether the message of that number, pushed at that position, is the one that goes round the end.
     fn goes_round(position: u64, sequence: u64) -> bool;
     fn try_push(producer: &mut Self::Producer, sequence: u64) -> Result<(), RingError>;
@@ -141,8 +141,9 @@ macro_rules! typed {
                 producer.position()
             }
 
-            fn between(before: u64, after: u64) -> u64 {
-                after - before
+            fn goes_on_with(position: u64, _before: u64, _done: u64) -> u64 {
+                // Positions count messages, as sequences do.
+                position
             }
 
             fn goes_round(position: u64, _sequence: u64) -> bool {
@@ -308,8 +309,9 @@ impl Kind for Records {
         producer.position()
     }
 
-    fn between(before: u64, after: u64) -> u64 {
-        u64::from(before != after)
+    fn goes_on_with(position: u64, before: u64, done: u64) -> u64 {
+        // Pushed one at a time.
+        done + u64::from(position != before)
     }
 
     fn goes_round(position: u64, sequence: u64) -> bool {

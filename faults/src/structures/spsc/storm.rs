@@ -46,7 +46,8 @@ fn produce<K: Kind>(stage: &Stage) -> Result<()> {
     let (begun, done) = (noted(&lane.begun), noted(&lane.done));
     let mut next = done;
     if begun > done {
-        next += K::between(noted(&lane.other[0]), K::position(&producer));
+        next = K::goes_on_with(K::position(&producer), noted(&lane.other[0]), done);
+        ensure!(next >= done, "lost: the ring ends at {next}, and the push of {done} messages had returned");
         ensure!(next <= begun, "messages {begun}..{next} were never pushed");
     }
     note(&lane.done, next);
