@@ -1,6 +1,7 @@
 //! A process forks with live handles: what its child does with them is refused, or does nothing, and disturbs the parent in nothing.
 
 use anyhow::{Context, Result, ensure};
+use ipc_core::Error;
 use nix::sys::wait::WaitStatus;
 
 use super::{audit, ended};
@@ -35,5 +36,9 @@ fn parent(stage: &Stage, operation: &Operation) -> Result<()> {
     })?;
     let status = ended(&mut child)?;
     ensure!(matches!(status, WaitStatus::Exited(_, 0)), "in the child: {status:?} {}", said.take());
-    held.take().context("prepared")?().context("after its child")
+    match held.take().context("prepared")?() {
+        // Making a segment takes no handle: its child has made it.
+        Err(error) if matches!(error.downcast_ref(), Some(Error::AlreadyExists { .. })) => Ok(()),
+        outcome => outcome.context("after its child"),
+    }
 }
