@@ -88,7 +88,7 @@ fn round_trip<T: Payload>(criterion: &mut Criterion, what: &str) {
     assert!(child.wait().unwrap().success());
 }
 
-fn echo<T: Payload>(name: &str) {
+fn echo<T: Payload + std::fmt::Debug>(name: &str) {
     let segment = Segment::named(name).open().unwrap();
     let slab = Slab::<T>::open(&segment, "slab").unwrap();
     let mut receiver = Receiver::new(&slab, Ring::<Handle>::open(&segment, "there").unwrap()).unwrap();
