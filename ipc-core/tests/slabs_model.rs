@@ -224,7 +224,7 @@ proptest! {
         let kind = ObjectKind { name: "test", code: 7 };
         let first = Slab::<u64>::create(&segment, "slab", SLOTS).unwrap();
         let mut slabs = vec![first];
-        slabs.extend((1..MEMBERS).map(|_| Slab::open(&segment, "slab").unwrap()));
+        slabs.extend((1..MEMBERS).map(|_| Slab::<u64>::open(&segment, "slab").unwrap()));
         let places = ["one", "two"].map(|name| {
             let object = segment.create_object(name, kind, PayloadType::bytes(), 64, |_| ()).unwrap();
             slabs[0].ring(&object.region, true).unwrap()
