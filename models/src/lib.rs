@@ -135,20 +135,10 @@ pub fn check<M: Fn() -> bool + Send + Sync + 'static>(fences: bool, models: impl
 /// and returns whether it was killed.
 #[cfg(ipc_model = "loom")]
 pub fn check_deaths<M: Fn() -> bool + Send + Sync + 'static>(model: impl Fn(usize) -> M) {
-    check_deaths_fenced(false, 2, model);
-}
-
-/// As [`check_deaths`], with or without light fences that are full ones, and with another bound.
-#[cfg(ipc_model = "loom")]
-pub fn check_deaths_fenced<M: Fn() -> bool + Send + Sync + 'static>(
-    fences: bool,
-    preemptions: usize,
-    model: impl Fn(usize) -> M,
-) {
     let begun = std::time::Instant::now();
     let mut executions = 0;
     for accesses in 0.. {
-        let explored = explore(preemptions, fences, model(accesses));
+        let explored = explore(2, false, model(accesses));
         executions += explored.executions;
         if explored.truths == 0 {
             assert!(accesses > 10, "killed at every access");

@@ -7,7 +7,7 @@ use ipc_core::wait::WaitStrategy;
 use ipc_ring::mpsc::{Consumer, Options, Producer, RecordRing, Ring};
 use ipc_ring::{RingError, Side};
 use loom::thread;
-use models::{Line, Numbered, attach_again, check, check_deaths, check_deaths_fenced, lanes, record, segment};
+use models::{Line, Numbered, attach_again, check, check_deaths, lanes, record, segment};
 
 /// The first lane's turn, and the second one empty.
 fn begun<T: Numbered>(consumer: &mut Consumer<T>, first: &mut Producer<T>) {
@@ -251,7 +251,7 @@ fn lanes_of_records_asleep() {
     check(true, [records_asleep]);
 }
 
-/// A producer is killed after so many accesses, while the consumer sleeps: all that it had published comes, then its death, once; a successor goes on there.
+/// A producer is killed after so many accesses, while the consumer looks: all that it had published comes, then its death, once; a successor goes on there.
 fn killed_producer(values: u64, accesses: usize) -> bool {
     let (segment, attached) = {
         let segment = segment();
@@ -311,44 +311,7 @@ fn killed_producer(values: u64, accesses: usize) -> bool {
 
 #[test]
 fn lanes_killed_producer() {
-    check_deaths_fenced(false, 2, |accesses| move || killed_producer(2, accesses));
-}
-
-/// As above, with a consumer that waits: it is told, or pops all, and never sleeps for ever.
-fn killed_while_the_consumer_sleeps(accesses: usize) -> bool {
-    let segment = segment();
-    let attached = attach_again(&segment);
-    let ring = Ring::<u64>::create(&segment, "ring", Options::new(4).lanes(2)).unwrap();
-    let mut consumer = ring.consumer().unwrap();
-    consumer.set_strategy(WaitStrategy::sleep());
-    let dying = thread::spawn(move || {
-        let peer = attached.peer_id();
-        mortal(peer, accesses, move || {
-            let mut producer = Ring::<u64>::open(&attached, "ring").unwrap().producer().unwrap();
-            producer.try_push(1).unwrap();
-        })
-        .is_none()
-    });
-    // One that dies before it claims a lane never came.
-    if accesses > 1 {
-        let mut popped = 0;
-        loop {
-            match consumer.pop() {
-                Ok(Some(value)) => {
-                    assert_eq!((value, popped), (1, 0));
-                    popped += 1;
-                }
-                Ok(None) => break,
-                Err(error) => assert!(matches!(error, RingError::PeerDied { .. }), "{error}"),
-            }
-        }
-    }
-    dying.join().unwrap()
-}
-
-#[test]
-fn lanes_killed_while_the_consumer_sleeps() {
-    check_deaths_fenced(true, 1, |accesses| move || killed_while_the_consumer_sleeps(accesses));
+    check_deaths(|accesses| move || killed_producer(2, accesses));
 }
 
 /// A consumer is killed after so many accesses, while a producer pushes; its successor goes on after what was acknowledged, and finds what was announced to the dead one.
