@@ -71,6 +71,41 @@ unsafe fn move_chunk<const N: usize>(source: *const u8, target: *mut u8) {
     }
 }
 
+/// Moves 16 bytes out of shared memory: loaded once, then an ordinary store, which the compiler may leave out or place elsewhere.
+///
+/// # Safety
+///
+/// `source` must be readable and `target` writable for 16 bytes.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn load_16(source: *const u8, target: *mut u8) {
+    let chunk: std::arch::x86_64::__m128i;
+    // SAFETY: the caller vouches for both ends; the load touches nothing else.
+    unsafe {
+        asm!("movups {0}, [{1}]", out(xmm_reg) chunk, in(reg) source, options(nostack, preserves_flags, readonly));
+        target.cast::<std::arch::x86_64::__m128i>().write_unaligned(chunk);
+    }
+}
+
+/// Reads as many of `$left` bytes as make whole 16-byte chunks into private memory.
+///
+/// Whoever uses a value just read loads it again, often 16 bytes at a time to move it elsewhere. Had it been stored word by word, such a load would wait until those
+/// stores, and the slow ones to shared lines before them, have left the core; narrower loads of a wide store do not wait. Writing is the other way round.
+macro_rules! load_wide {
+    ($source:ident, $target:ident, $left:ident) => {
+        #[cfg(target_arch = "x86_64")]
+        while $left >= 16 {
+            // SAFETY: the caller of the enclosing function vouches for `$left` bytes at both ends.
+            unsafe {
+                load_16($source, $target);
+                $source = $source.add(16);
+                $target = $target.add(16);
+            }
+            $left -= 16;
+        }
+    };
+}
+
 /// Moves one chunk and steps both pointers over it.
 macro_rules! step {
     ($size:literal, $source:ident, $target:ident, $left:ident) => {{
@@ -270,6 +305,7 @@ pub unsafe fn write_slice<T: NoUninit>(target: *mut u8, values: &[T]) {
 pub unsafe fn read_slice<T: NoUninit + AnyBitPattern>(source: *const u8, values: &mut [T]) {
     let (mut source, mut target, mut left) = (source, values.as_mut_ptr().cast::<u8>(), size_of_val(values));
     if size_of::<T>() <= IN_REGISTERS && !MODEL {
+        load_wide!(source, target, left);
         words!(source, source.read_volatile, target.write_unaligned, left);
     } else {
         // SAFETY: as for `write_slice`, the other way round; every bit pattern is a `T`.
@@ -287,6 +323,7 @@ pub unsafe fn read<T: AnyBitPattern>(source: *const u8) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     let (mut source, mut target, mut left) = (source, value.as_mut_ptr().cast::<u8>(), size_of::<T>());
     if left <= IN_REGISTERS && !MODEL {
+        load_wide!(source, target, left);
         words!(source, source.read_volatile, target.write_unaligned, left);
     } else {
         // SAFETY: the caller vouches for the source; private memory does not overlap it.
@@ -294,6 +331,102 @@ pub unsafe fn read<T: AnyBitPattern>(source: *const u8) -> T {
     }
     // SAFETY: every byte was written above, and any bit pattern is a `T`.
     unsafe { value.assume_init() }
+}
+
+/// Copies between which and other processes' copies nothing but luck may stand: the reader finds out afterwards whether what it got is torn, and throws it away then.
+///
+/// What tells it is a word that the writer stores *before* it writes, with a Release fence between them, and that the reader loads after it has read, with an Acquire fence between
+/// (H.-J. Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012). To the processor these are the copies above; to a
+/// model checker they are Relaxed accesses of words, where the others are plain ones that must not race.
+pub mod racing {
+    use bytemuck::{AnyBitPattern, NoUninit};
+
+    /// As [`copy`](super::copy).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn copy(source: *const u8, target: *mut u8, len: usize) {
+        #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+        // SAFETY: as the caller says.
+        unsafe {
+            crate::sync::model::copy_racing(source, target, len);
+        }
+        #[cfg(not(any(ipc_model = "loom", ipc_model = "shuttle")))]
+        // SAFETY: as the caller says.
+        unsafe {
+            super::copy(source, target, len);
+        }
+    }
+
+    /// As [`write`](super::write).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn write<T: NoUninit>(target: *mut u8, value: &T) {
+        if crate::sync::MODEL {
+            // SAFETY: a value has no uninitialised bytes, and private memory does not overlap shared memory; the caller vouches for the target.
+            unsafe { copy(std::ptr::from_ref(value).cast(), target, size_of::<T>()) }
+        } else {
+            // SAFETY: as the caller says.
+            unsafe { super::write(target, value) }
+        }
+    }
+
+    /// As [`read`](super::read).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn read<T: AnyBitPattern>(source: *const u8) -> T {
+        if crate::sync::MODEL {
+            let mut value = std::mem::MaybeUninit::<T>::uninit();
+            // SAFETY: the caller vouches for the source; every byte is written, and any bit pattern is a `T`.
+            unsafe {
+                copy(source, value.as_mut_ptr().cast(), size_of::<T>());
+                value.assume_init()
+            }
+        } else {
+            // SAFETY: as the caller says.
+            unsafe { super::read(source) }
+        }
+    }
+
+    /// As [`write_slice`](super::write_slice).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn write_slice<T: NoUninit>(target: *mut u8, values: &[T]) {
+        if crate::sync::MODEL {
+            // SAFETY: as in `write`.
+            unsafe { copy(values.as_ptr().cast(), target, size_of_val(values)) }
+        } else {
+            // SAFETY: as the caller says.
+            unsafe { super::write_slice(target, values) }
+        }
+    }
+
+    /// As [`read_slice`](super::read_slice).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn read_slice<T: NoUninit + AnyBitPattern>(source: *const u8, values: &mut [T]) {
+        if crate::sync::MODEL {
+            // SAFETY: as in `read`.
+            unsafe { copy(source, values.as_mut_ptr().cast(), size_of_val(values)) }
+        } else {
+            // SAFETY: as the caller says.
+            unsafe { super::read_slice(source, values) }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -205,6 +205,15 @@ pub enum Error {
         slots: usize,
     },
 
+    /// Every place for a role of which an object has several is held by a process that lives.
+    #[error("all {places} places for a {role} are held by processes that live")]
+    NoFreePlace {
+        /// Which role.
+        role: &'static str,
+        /// How many places there are.
+        places: usize,
+    },
+
     /// A role is held by another process that lives, or by another handle of this one.
     #[error("the role of {role} is held by {holder}")]
     RoleHeld {

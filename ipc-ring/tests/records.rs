@@ -357,7 +357,7 @@ proptest! {
         // What was popped keeps its room until it is acknowledged.
         let mut in_hand = false;
         for (number, act) in acts.into_iter().enumerate() {
-            let seed = producer_position(&ring) / 8 + number as u64 % 7;
+            let seed = producer.position() / 8 + number as u64 % 7;
             match act {
                 Act::Push(len) => match producer.try_push(&hostile(len, seed)) {
                     Ok(()) => model.push_back(hostile(len, seed)),
@@ -436,8 +436,4 @@ proptest! {
         producer.try_push(&longest).unwrap();
         prop_assert_eq!(consumer.try_pop(&mut record), Ok(longest.len()));
     }
-}
-
-fn producer_position(ring: &RecordRing) -> u64 {
-    ring.stats().published
 }

@@ -418,3 +418,55 @@ proptest! {
         like_a_queue(capacity, &acts, |value| [value as u128; 9]);
     }
 }
+
+#[test]
+fn values_are_written_and_read_in_place() {
+    fn try_with<T: ipc_core::Payload + std::fmt::Debug + PartialEq>(make: impl Fn(u8) -> T) {
+        let segment = scratch(1 << 20);
+        let ring = Ring::<T>::create(&segment, "ring", 5).unwrap();
+        let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
+        assert_eq!(consumer.try_peek().unwrap_err(), RingError::Empty);
+        for round in 0..40 {
+            let mut claimed = 0;
+            loop {
+                match producer.try_claim() {
+                    Ok(mut grant) => {
+                        // Every other one is aborted first.
+                        *grant = make(255);
+                        drop(grant);
+                        let mut grant = producer.claim().unwrap();
+                        *grant = make(round * 6 + claimed);
+                        grant.commit().unwrap();
+                        claimed += 1;
+                    }
+                    Err(error) => break assert_eq!(error, RingError::Full),
+                }
+                if claimed == 3 {
+                    break;
+                }
+            }
+            assert!(claimed > 0);
+            for index in 0..claimed {
+                let view = consumer.try_peek().unwrap();
+                assert_eq!(*view, make(round * 6 + index));
+                drop(view);
+                let view = consumer.peek().unwrap().unwrap();
+                assert_eq!(*view, make(round * 6 + index), "not released");
+                view.release().unwrap();
+            }
+            assert_eq!(consumer.try_peek().unwrap_err(), RingError::Empty);
+        }
+        let past = std::time::Instant::now();
+        assert_eq!(consumer.peek_deadline(past).unwrap_err(), RingError::TimedOut);
+        while producer.claim_deadline(past).is_ok_and(|grant| grant.commit().is_ok()) {}
+        assert_eq!(producer.claim_deadline(past).unwrap_err(), RingError::TimedOut);
+        producer.close();
+        while let Some(view) = consumer.peek().unwrap() {
+            view.release().unwrap();
+        }
+    }
+    try_with(|number| number);
+    try_with(|number| [u64::from(number); 7]);
+    try_with(|number| [u128::from(number); 3]);
+    try_with(|number| [number; 3000]);
+}

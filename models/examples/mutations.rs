@@ -121,7 +121,7 @@ const ORDERINGS: &[Mutation] = &[
     mutation(
         "head, who takes over a ring of values: Acquire → Relaxed",
         RING,
-        &[("self.lines.head().load(Ordering::Acquire)", "self.lines.head().load(Ordering::Relaxed)")],
+        &[("lines.head().load(Ordering::Acquire)", "lines.head().load(Ordering::Relaxed)")],
         ByNone(TAKES_OVER),
     ),
     mutation(
@@ -142,7 +142,7 @@ const ORDERINGS: &[Mutation] = &[
     mutation(
         "tail hint, who takes over a ring of values: Acquire → Relaxed",
         RING,
-        &[("self.lines.tail_hint().load(Ordering::Acquire)", "self.lines.tail_hint().load(Ordering::Relaxed)")],
+        &[("lines.tail_hint().load(Ordering::Acquire)", "lines.tail_hint().load(Ordering::Relaxed)")],
         CaughtBy("takeover_late"),
     ),
     mutation(
@@ -190,7 +190,7 @@ const ORDERINGS: &[Mutation] = &[
     mutation(
         "role, who looks at the other side: Acquire → Relaxed",
         ROLE,
-        &[("Self::decode(self.word.load(Ordering::Acquire))", "Self::decode(self.word.load(Ordering::Relaxed))")],
+        &[("from_bits(self.word.load(Ordering::Acquire))", "from_bits(self.word.load(Ordering::Relaxed))")],
         CaughtBy("typed_end"),
     ),
     mutation(
@@ -244,8 +244,8 @@ const ORDERINGS: &[Mutation] = &[
         "no fence between publication and look at the bell",
         ENDPOINT,
         &[(
-            "light_fence();\n        self.lines.bell(self.other_side()).ring();",
-            "let _ = light_fence;\n        self.lines.bell(self.other_side()).ring();",
+            "light_fence();\n        if self.lines.bell(self.other_side()).is_awaited() {",
+            "let _ = light_fence;\n        if self.lines.bell(self.other_side()).is_awaited() {",
         )],
         CaughtBy("sleep_"),
     ),
@@ -272,7 +272,7 @@ const STEPS: &[Mutation] = &[
     mutation(
         "the look after the announcement does not ask who left",
         WAIT,
-        &[("found.is_some() || gone()", "found.is_some() || (false && gone())")],
+        &[("found.is_some() || gone(state)", "found.is_some() || (false && gone(state))")],
         CaughtBy("sleep_"),
     ),
     mutation(
@@ -329,10 +329,16 @@ const STEPS: &[Mutation] = &[
     mutation(
         "a value is acknowledged before it is handed out",
         CONSUMER,
-        &[(
-            "self.cursor.step();\n        Ok(value)",
-            "self.cursor.step();\n        self.acknowledge();\n        Ok(value)",
-        )],
+        &[
+            (
+                "pub fn pop(&mut self) -> Result<Option<T>, RingError> {\n        if self.is_ready() {\n            let value = self.cursor.read();\n            if self.endpoint.has_pages() {\n                self.cursor.step();",
+                "pub fn pop(&mut self) -> Result<Option<T>, RingError> {\n        if self.is_ready() {\n            let value = self.cursor.read();\n            if self.endpoint.has_pages() {\n                self.cursor.step();\n                self.acknowledge();",
+            ),
+            (
+                "self.cursor.step();\n                Ok(Some(value))",
+                "self.cursor.step();\n                self.acknowledge();\n                Ok(Some(value))",
+            ),
+        ],
         CaughtBy("takeover_killed_consumer"),
     ),
     mutation(
@@ -372,8 +378,8 @@ const STEPS: &[Mutation] = &[
         "the control word is stored before the item",
         PRODUCER,
         &[(
-            "self.cursor.write(&value);\n        let published = self.cursor.position.wrapping_add(1);",
-            "let published = self.cursor.position.wrapping_add(1);\n        self.cursor.control().store(published, Ordering::Release);\n        self.cursor.write(&value);",
+            "self.cursor.write(&value);",
+            "self.cursor.control().store(self.cursor.position.wrapping_add(1), Ordering::Release);\n        self.cursor.write(&value);",
         )],
         CaughtBy("typed_values"),
     ),
@@ -488,7 +494,15 @@ fn run_all(copy: &Path, list: &str, words: &[String]) -> Outcome<bool> {
 fn mutated<T>(copy: &Path, mutation: &Mutation, test: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     let path = copy.join(mutation.file);
     let original = std::fs::read_to_string(&path)?;
-    let mut changed = original.clone();
+    std::fs::write(&path, changed(&original, mutation)?)?;
+    let said = test();
+    std::fs::write(&path, original)?;
+    said
+}
+
+/// The file with the mutation in it.
+fn changed(original: &str, mutation: &Mutation) -> Outcome<String> {
+    let mut changed = original.to_owned();
     for (from, to) in mutation.edits {
         let places = changed.matches(from).count();
         if places != 1 {
@@ -496,10 +510,7 @@ fn mutated<T>(copy: &Path, mutation: &Mutation, test: impl FnOnce() -> Outcome<T
         }
         changed = changed.replace(from, to);
     }
-    std::fs::write(&path, changed)?;
-    let said = test();
-    std::fs::write(&path, original)?;
-    said
+    Ok(changed)
 }
 
 /// Runs the models whose name has `filter`; the names of those that failed, or `None`.
@@ -548,4 +559,20 @@ fn copy_tree(root: &Path, copy: &Path) -> Outcome<()> {
         std::fs::copy(from, to)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutation_has_its_place_in_the_source() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+        let misplaced = |mutation: &Mutation| {
+            let source = std::fs::read_to_string(root.join(mutation.file)).unwrap_or_default();
+            changed(&source, mutation).err().map(|error| error.to_string())
+        };
+        let misplaced: Vec<_> = ORDERINGS.iter().chain(STEPS).filter_map(misplaced).collect();
+        assert!(misplaced.is_empty(), "{misplaced:#?}");
+    }
 }

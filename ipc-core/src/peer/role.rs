@@ -44,6 +44,17 @@ pub enum RoleState {
     Released(PeerId),
 }
 
+impl RoleState {
+    /// What a role's word says, as it stands in shared memory. Any value says something.
+    pub fn from_bits(bits: u64) -> Self {
+        match bits {
+            0 => Self::Unclaimed,
+            bits if bits & RELEASED != 0 => Self::Released(PeerId::from_bits(bits)),
+            bits => Self::Held(PeerId::from_bits(bits)),
+        }
+    }
+}
+
 impl<'a> Role<'a> {
     /// The role that `word` stands for; `name` is used in messages.
     pub fn new(word: &'a AtomicU64, name: &'static str) -> Self {
@@ -53,15 +64,7 @@ impl<'a> Role<'a> {
     /// Who has it.
     pub fn state(&self) -> RoleState {
         // Pairs with the Release of `claim` and `release`: who sees a holder sees what the one before it left.
-        Self::decode(self.word.load(Ordering::Acquire))
-    }
-
-    fn decode(bits: u64) -> RoleState {
-        match bits {
-            0 => RoleState::Unclaimed,
-            bits if bits & RELEASED != 0 => RoleState::Released(PeerId::from_bits(bits)),
-            bits => RoleState::Held(PeerId::from_bits(bits)),
-        }
+        RoleState::from_bits(self.word.load(Ordering::Acquire))
     }
 
     /// Takes the role for this process, if nobody who lives has it.
@@ -74,7 +77,7 @@ impl<'a> Role<'a> {
         segment.process().check()?;
         for _ in 0..ATTEMPTS {
             let bits = self.word.load(Ordering::Acquire);
-            let claim = match Self::decode(bits) {
+            let claim = match RoleState::from_bits(bits) {
                 RoleState::Unclaimed => Claim::First,
                 RoleState::Released(last) => Claim::Released(last),
                 RoleState::Held(holder) if segment.is_alive(holder) => {
@@ -90,6 +93,19 @@ impl<'a> Role<'a> {
             // Another claimer was faster. It lives, or lived a moment ago: looking again ends with its name or with the role.
         }
         Err(Error::Busy { what: "a role that others claim and release without end", seconds: 0 })
+    }
+
+    /// Lets go of the role in the place of a holder that is dead, so that it is free without a successor; returns whether that is so now. Nothing is
+    /// changed if somebody took it back before.
+    ///
+    /// The caller has [asked](Segment::is_alive) after the holder: the role of one that lives is not to be taken.
+    pub fn release_dead(&self, segment: &Segment, dead: PeerId) -> bool {
+        // Release: who claims it next sees all that we saw of the dead one's doings, and did about them.
+        segment.process().is_current()
+            && self
+                .word
+                .compare_exchange(dead.to_bits(), dead.to_bits() | RELEASED, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Lets go of the role, if this process has it. Does nothing in a fork child, whose parent has it.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::{Error, PeerDescription, Result};
 use crate::map::{Mapping, Protection, ReadWrite};
 use crate::os::{self, Lock};
+use crate::peer::HeldRole;
 use crate::peer::process::{self, Process};
 use crate::sync::{self, AtomicBool, Ordering};
 
@@ -78,7 +79,7 @@ impl std::fmt::Display for PeerId {
 }
 
 /// What the table says of a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerInfo {
     /// Its identity.
@@ -91,6 +92,18 @@ pub struct PeerInfo {
     pub attached_at: SystemTime,
     /// Whether the kernel says that it lives. One that is not was killed, and its place not yet taken again.
     pub alive: bool,
+    /// The roles that it holds; those of a dead one, until another takes them back.
+    pub roles: Vec<HeldRole>,
+}
+
+impl PeerInfo {
+    /// With those of `held` that are its own.
+    pub(crate) fn with_roles(mut self, held: &[HeldRole]) -> Self {
+        let own = held.iter().filter(|role| role.holder == self.id).cloned();
+        // The holder's first moments: its predecessor's claim is noted still.
+        self.roles = own.map(|role| HeldRole { since: role.since.max(self.attached_at), ..role }).collect();
+        self
+    }
 }
 
 /// This process's view of the table, and its own lease.
@@ -232,11 +245,11 @@ impl<P: Protection> Entries<'_, P> {
             return None;
         }
         let id = PeerId::new(PeerId::from_bits(before).generation(), index);
-        Some((PeerInfo { id, pid, pid_namespace, attached_at, alive: false }, origin))
+        Some((PeerInfo { id, pid, pid_namespace, attached_at, alive: false, roles: Vec::new() }, origin))
     }
 
     /// Whether the peer lives; `locked` if its lock is known to be held.
-    fn is_alive(&self, id: PeerId, locked: bool) -> bool {
+    pub(crate) fn is_alive(&self, id: PeerId, locked: bool) -> bool {
         if id.index() >= self.slots {
             return false;
         }
@@ -362,8 +375,8 @@ mod tests {
         assert!(Origin { time_namespace: 0, ..other }.process_lives(&info));
         assert!(Origin { boot: [1; 16], ..other }.process_lives(&info));
         assert!(Origin { boot: [0; 16], ..other }.process_lives(&info));
-        assert!(other.process_lives(&PeerInfo { pid_namespace: 0, ..info }));
-        assert!(!origin.process_lives(&PeerInfo { pid: 0x3fff_ffff, ..info }), "no such pid");
+        assert!(other.process_lives(&PeerInfo { pid_namespace: 0, ..info.clone() }));
+        assert!(!origin.process_lives(&PeerInfo { pid: 0x3fff_ffff, ..info.clone() }), "no such pid");
     }
 
     #[test]

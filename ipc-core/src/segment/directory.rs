@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::map::{Mapping, Protection, ReadWrite};
 use crate::os;
 use crate::payload::Payload;
-use crate::peer::PeerId;
+use crate::peer::{HeldRole, PeerId, Roles};
 use crate::segment::header::Geometry;
 use crate::sync::unmodelled::fence;
 use crate::sync::{LINE_PAIR, Ordering};
@@ -33,9 +33,11 @@ const NAME_LENGTHS: usize = 40;
 const OFFSET: usize = 48;
 const SIZE: usize = 56;
 const CREATED_AT: usize = 64;
+const ROLES: usize = 72;
 const NAME: usize = 80;
 const TYPE_NAME: usize = NAME + MAX_OBJECT_NAME;
-const _: () = assert!(TYPE_NAME + MAX_TYPE_NAME <= OBJECT_ENTRY_SIZE);
+const PLACES: usize = TYPE_NAME + MAX_TYPE_NAME;
+const _: () = assert!(PLACES + 16 <= OBJECT_ENTRY_SIZE);
 
 // The state word: the maker's identity above these two bits.
 const EMPTY: u64 = 0;
@@ -81,6 +83,7 @@ pub(crate) struct NewObject<'a> {
     pub(crate) kind: ObjectKind,
     pub(crate) payload: PayloadType,
     pub(crate) size: u64,
+    pub(crate) roles: Roles,
 }
 
 /// One entry, copied out and checked.
@@ -107,6 +110,8 @@ pub struct ObjectInfo {
     pub created_ns: u64,
     /// Who made it.
     pub maker: PeerId,
+    /// Where its roles stand.
+    pub roles: Roles,
 }
 
 /// A view of the directory in a mapping whose header was checked.
@@ -195,6 +200,7 @@ impl<P: Protection> Directory<'_, P> {
             size,
             created_ns: self.word(index, CREATED_AT),
             maker: Self::maker(state),
+            roles: Roles::from_words([ROLES, PLACES, PLACES + 8].map(|at| self.word(index, at))),
         };
         // The fields were read before this look: an entry that was emptied and taken again meanwhile is not mixed up.
         fence(Ordering::Acquire);
@@ -218,6 +224,14 @@ impl<P: Protection> Directory<'_, P> {
             }
         }
         Ok(None)
+    }
+
+    /// Who holds which roles of which objects, living or dead.
+    pub(crate) fn held_roles(&self) -> impl Iterator<Item = HeldRole> + '_ {
+        self.objects().flat_map(|object| {
+            let holders = object.roles.holders(self.map, object.offset, object.size);
+            holders.map(move |held| HeldRole::new(object.name.clone(), held)).collect::<Vec<_>>()
+        })
     }
 
     fn name_is(&self, index: usize, name: &str) -> bool {
@@ -247,7 +261,7 @@ impl Directory<'_, ReadWrite> {
         reserve: impl Fn(u64, u64) -> Result<()>,
         initialise: impl FnOnce(u64),
     ) -> Result<ObjectInfo> {
-        let NewObject { name, kind, payload, size } = object;
+        let NewObject { name, kind, payload, size, roles } = object;
         self.forget_dead_makers(&reserve)?;
         if self.find(name)?.is_some() {
             return Err(Error::ObjectExists { name: name.to_owned() });
@@ -267,6 +281,9 @@ impl Directory<'_, ReadWrite> {
         self.put(index, OFFSET, offset);
         self.put(index, SIZE, size);
         self.put(index, CREATED_AT, os::unix_nanos());
+        for (at, word) in [ROLES, PLACES, PLACES + 8].into_iter().zip(roles.to_words()) {
+            self.put(index, at, word);
+        }
         self.map.write(self.entry(index) + NAME, name.as_bytes());
         self.map.write(self.entry(index) + TYPE_NAME, type_name);
         // The range stands before the first byte in it is written, so that whoever finds a dead maker's entry can clean it.

@@ -17,7 +17,7 @@ use crate::sync::{CACHE_LINE, LINE_PAIR};
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SHMSEG\r\n");
 
 /// Raised when the meaning of any byte that the library writes changes.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION: u32 = 3;
 
 /// Bytes set aside for the header.
 pub(crate) const HEADER_SIZE: usize = 4096;
@@ -73,6 +73,12 @@ pub(crate) const LAYOUT: u64 = fnv1a_words(
 /// Identity of one segment: random, so that one made anew under an old name is told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SegmentId([u8; 16]);
+
+impl SegmentId {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl std::fmt::Display for SegmentId {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

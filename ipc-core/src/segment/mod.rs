@@ -34,7 +34,7 @@ use crate::error::{Error, PeerDescription, Result};
 use crate::map::{Mapping, ReadWrite};
 use crate::os::{self, Lock};
 use crate::peer::process::{self, Process};
-use crate::peer::{PeerId, PeerInfo, PeerTable, lease_bytes};
+use crate::peer::{HeldRole, PeerId, PeerInfo, PeerTable, Roles, lease_bytes};
 use directory::{Directory, NewObject};
 use header::Geometry;
 use options::Behaviour;
@@ -328,9 +328,16 @@ impl Segment {
         self.inner.process
     }
 
-    /// Everyone in the table of peers, this process included, and whether they live. A few system calls for each.
+    /// Everyone in the table of peers, this process included: since when, in which roles, and whether they live. A few system calls for each, and a look at
+    /// every object.
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
-        self.inner.peers.peers()
+        let held = self.held_roles();
+        self.inner.peers.peers().map(move |peer| peer.with_roles(&held))
+    }
+
+    /// All roles that are held, by the living and by the dead: also by those whose place in the table of peers was taken again.
+    pub fn held_roles(&self) -> Vec<HeldRole> {
+        self.with_directory(|directory| directory.held_roles().collect())
     }
 
     /// Whether a peer lives: asked of the kernel, a few system calls. One that is stopped or slow lives.
@@ -421,7 +428,25 @@ impl Segment {
         size: u64,
         initialise: impl FnOnce(&Region),
     ) -> Result<Object> {
+        self.create_object_with_roles(name, kind, payload, size, Roles::NONE, initialise)
+    }
+
+    /// As [`create_object`](Self::create_object), of an object in which roles stand that anyone may list: `initialise` [names](crate::peer::RoleTable::name) them.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_object`](Self::create_object).
+    pub fn create_object_with_roles(
+        &self,
+        name: &str,
+        kind: ObjectKind,
+        payload: PayloadType,
+        size: u64,
+        roles: Roles,
+        initialise: impl FnOnce(&Region),
+    ) -> Result<Object> {
         self.check()?;
+        debug_assert!(roles.can_be_kept(), "{roles:?}");
         directory::check_name(name)?;
         // A thread that panicked in here left at most an entry that the next one forgets.
         let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -430,7 +455,7 @@ impl Segment {
         let made = self.with_directory(|directory| {
             directory.create(
                 self.peer_id(),
-                NewObject { name, kind, payload, size },
+                NewObject { name, kind, payload, size, roles },
                 |offset, size| self.reserve(offset, size),
                 |offset| initialise(&Region::new(self.clone(), offset as usize, size as usize)),
             )

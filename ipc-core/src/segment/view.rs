@@ -9,7 +9,7 @@ use super::header::{Header, SegmentId};
 use crate::error::{Error, PeerDescription, Result};
 use crate::map::{Mapping, MappingOptions, ReadOnly};
 use crate::os;
-use crate::peer::{Entries, PeerId, PeerInfo};
+use crate::peer::{Entries, HeldRole, PeerId, PeerInfo};
 
 /// A segment that is only looked at, from [`open_read_only`](super::SegmentOptions::open_read_only): nothing is written to it, not even an entry in its table of
 /// peers, so that watching needs no right to write and disturbs nobody. There is no way from here to a mapping that can be written.
@@ -84,9 +84,22 @@ impl SegmentView {
         Entries { map: &self.map, offset, slots, file: &self.file }
     }
 
-    /// Everyone in the table of peers, and whether they live. A few system calls for each.
+    /// Everyone in the table of peers: since when, in which roles, and whether they live. A few system calls for each, and a look at every object.
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo> + '_ {
-        self.entries().peers().collect::<Vec<_>>().into_iter()
+        let held = self.held_roles();
+        self.entries().peers().map(|peer| peer.with_roles(&held)).collect::<Vec<_>>().into_iter()
+    }
+
+    /// All roles that are held, by the living and by the dead: also by those whose place in the table of peers was taken again.
+    pub fn held_roles(&self) -> Vec<HeldRole> {
+        self.notice_growth();
+        let held = self.directory().held_roles().collect();
+        if self.check().is_err() { Vec::new() } else { held }
+    }
+
+    /// Whether a peer lives: asked of the kernel, a few system calls.
+    pub fn is_alive(&self, peer: PeerId) -> bool {
+        self.entries().is_alive(peer, false)
     }
 
     /// Who a peer is, for messages.

@@ -9,7 +9,7 @@ const SLEEPING: u32 = 1;
 
 /// A word in shared memory: 1 while somebody sleeps or is about to, 0 otherwise.
 ///
-/// One side sleeps, the other rings. Ringing costs one load from a line that nobody writes while nobody sleeps.
+/// One side sleeps, the other rings. Ringing costs one load from a line that nobody writes while nobody sleeps. [Several](Self::of_many) may sleep on one word.
 ///
 /// # Why no wake-up is lost
 ///
@@ -27,11 +27,18 @@ const SLEEPING: u32 = 1;
 /// Where the publisher's process is not [registered](crate::sync::register_for_heavy_fences), the sleeper's first sleeps are short naps of 200 µs, then longer ones, up to
 /// [`SLICE`](super::SLICE): a store leaves its core within nanoseconds and is found at the next look. A publisher that dies between its store and its
 /// ring costs the sleeper at most a slice.
+///
+/// # Several sleepers
+///
+/// The argument speaks of one sleeper and one publication, so it holds for each of several if nobody but a publisher takes an announcement back, and so none of them does: one that
+/// found something after it had announced itself leaves the word as it is, which costs the next publisher a call that may wake nobody. A publisher that clears the word wakes all whose
+/// announcements it can have cleared: an announcement before the clearing belongs to one who is asleep by then, and is woken by the call behind it, or to one whose sleep the kernel does not let begin, as
+/// the word is not 1 any more. An announcement behind the clearing stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Bell<'a> {
     word: &'a AtomicU32,
-    /// Whether several may sleep at it.
-    shared: bool,
+    /// Whether others may sleep here as well.
+    many: bool,
 }
 
 /// How an attempt to sleep ended.
@@ -44,41 +51,36 @@ pub(super) enum Sleep {
 }
 
 impl<'a> Bell<'a> {
-    /// The bell that `word` stands for.
+    /// The bell that `word` stands for, on which one side sleeps.
     pub fn new(word: &'a AtomicU32) -> Self {
-        Self { word, shared: false }
+        Self { word, many: false }
     }
 
-    /// The same for any number of sleepers, all of whom one ring wakes.
-    ///
-    /// No sleeper takes its announcement back: it would take that of another one back as well, who then sleeps through the next ring. So the word stays 1 until
-    /// somebody rings, and a ring may find nobody: that costs its publisher a system call, once. A sleeper that announces itself while a ring is under way
-    /// either finds the word 0 in the kernel and does not sleep, or is woken by that ring, or announced itself after the word was cleared; in the first two cases
-    /// it looks again, in the last the publication that was rung for is before its look.
+    /// The bell that `word` stands for, on which any number of processes sleep: a ring wakes all of them.
     pub fn of_many(word: &'a AtomicU32) -> Self {
-        Self { word, shared: true }
-    }
-
-    /// Takes the announcement back, if it is this sleeper's alone.
-    fn take_back(&self) {
-        if !self.shared {
-            self.word.store(NOBODY, Ordering::Relaxed);
-        }
+        Self { word, many: true }
     }
 
     /// Wakes the sleeper, if there is one; returns whether there was. Call it after publishing and a [`light_fence`](crate::sync::light_fence).
     #[inline(always)]
     pub fn ring(&self) -> bool {
-        // Ordered after the publishing store by the caller's fence; pairs with `heavy_fence` in `sleep`.
-        if self.word.load(Ordering::Relaxed) == NOBODY {
+        if !self.is_awaited() {
             return false;
         }
         self.wake();
         true
     }
 
+    /// Whether somebody sleeps, or is about to: the first half of [`ring`](Self::ring), for those who do more than to wake.
+    #[inline(always)]
+    pub fn is_awaited(&self) -> bool {
+        // Ordered after the publishing store by the caller's fence; pairs with `heavy_fence` in `sleep`.
+        self.word.load(Ordering::Relaxed) != NOBODY
+    }
+
+    /// The second half of [`ring`](Self::ring): a system call.
     #[cold]
-    fn wake(&self) {
+    pub fn wake(&self) {
         // First the word, so that one who is only about to sleep does not; then the call, for one who does. Carries no data: the
         // sleeper looks at what was published, which pairs by itself.
         self.word.store(NOBODY, Ordering::Relaxed);
@@ -106,5 +108,12 @@ impl<'a> Bell<'a> {
         }
         self.take_back();
         Sleep::Slept
+    }
+
+    /// After a sleep, or instead of one. Of several sleepers' announcements nobody can say whose it is.
+    fn take_back(&self) {
+        if !self.many {
+            self.word.store(NOBODY, Ordering::Relaxed);
+        }
     }
 }

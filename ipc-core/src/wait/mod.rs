@@ -74,6 +74,26 @@ impl Wait<'_> {
         mut look: impl FnMut() -> Result<Option<T>, E>,
         mut gone: impl FnMut() -> bool,
         mut peer: impl FnMut() -> Result<(), E>,
+        slept: impl FnMut(),
+    ) -> Result<T, Interrupted<E>> {
+        let registered = |_: &mut ()| self.fences.load(Ordering::Relaxed) != 0;
+        self.until_announced(&mut (), |_| look(), registered, |_| gone(), |_| peer(), slept)
+    }
+
+    /// As [`until`](Self::until), for who waits for several publishers: `announce` is called before each sleep, and before the barrier that the look after it relies on.
+    /// It stores whatever else tells the publishers that they have to ring, and returns whether all of them are registered; [`fences`](Self::fences) is not looked at. `state` is
+    /// what the calls work on.
+    ///
+    /// # Errors
+    ///
+    /// As [`until`](Self::until).
+    pub fn until_announced<S: ?Sized, T, E>(
+        &self,
+        state: &mut S,
+        mut look: impl FnMut(&mut S) -> Result<Option<T>, E>,
+        mut announce: impl FnMut(&mut S) -> bool,
+        mut gone: impl FnMut(&mut S) -> bool,
+        mut peer: impl FnMut(&mut S) -> Result<(), E>,
         mut slept: impl FnMut(),
     ) -> Result<T, Interrupted<E>> {
         let mut next_question: Option<Instant> = None;
@@ -81,7 +101,7 @@ impl Wait<'_> {
         let mut looks: u64 = 0;
         let looks_per_clock = (PAUSES_PER_CLOCK / u64::from(self.strategy.pauses()).max(1)).max(1);
         loop {
-            if let Some(found) = look().map_err(Interrupted::Failed)? {
+            if let Some(found) = look(state).map_err(Interrupted::Failed)? {
                 return Ok(found);
             }
             looks += 1;
@@ -104,7 +124,7 @@ impl Wait<'_> {
             }
             let now = Instant::now();
             if next_question.is_some_and(|at| now >= at) || self.is_over(now) {
-                peer().map_err(Interrupted::Failed)?;
+                peer(state).map_err(Interrupted::Failed)?;
             }
             if next_question.is_none_or(|at| now >= at) {
                 next_question = Some(now + SLICE);
@@ -114,7 +134,7 @@ impl Wait<'_> {
             }
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 // Last look: what came in time is not turned away.
-                return look().map_err(Interrupted::Failed)?.ok_or(Interrupted::TimedOut);
+                return look(state).map_err(Interrupted::Failed)?.ok_or(Interrupted::TimedOut);
             }
             if sleeps {
                 let mut longest = SLICE;
@@ -122,11 +142,11 @@ impl Wait<'_> {
                     longest = longest.min(deadline.saturating_duration_since(now));
                 }
                 let mut found = None;
-                let registered = self.fences.load(Ordering::Relaxed) != 0;
+                let registered = announce(state);
                 let outcome = self.bell.sleep(registered, nap, longest, || {
-                    found = look().transpose();
+                    found = look(state).transpose();
                     // Who left before the announcement did not ring.
-                    found.is_some() || gone()
+                    found.is_some() || gone(state)
                 });
                 if outcome == Sleep::Slept {
                     slept();

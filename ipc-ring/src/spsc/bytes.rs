@@ -3,29 +3,30 @@
 
 use std::ptr::NonNull;
 
-use ipc_core::copy;
+use ipc_core::Region;
+use ipc_core::copy::{self, racing};
 use ipc_core::sync::{self, AtomicU64, Ordering};
 
-use super::endpoint::{DATA, Lines};
+use super::endpoint::Lines;
 use crate::error::RingError;
 use crate::record::{self, CONTROL, Control};
 
 /// The bytes of a ring, addressed by positions. Its owner holds the region.
 #[derive(Debug)]
-pub(super) struct Bytes {
+pub(crate) struct Bytes {
     base: NonNull<u8>,
     /// How many there are: whole lines.
-    pub(super) ring: u64,
+    pub(crate) ring: u64,
     /// The longest record.
-    pub(super) max_record: usize,
+    pub(crate) max_record: usize,
 }
 
 /// A committed record that was found: checked to lie inside the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) start: u64,
-    pub(super) len: usize,
-    pub(super) end: u64,
+pub(crate) struct Found {
+    pub(crate) start: u64,
+    pub(crate) len: usize,
+    pub(crate) end: u64,
 }
 
 // SAFETY: a pointer into shared memory, which no thread owns, and plain numbers. Not `Sync`: its owner is a handle with one user at a time.
@@ -33,23 +34,30 @@ unsafe impl Send for Bytes {}
 
 impl Bytes {
     /// The `ring` bytes behind the control lines; the region was checked to be as long when its geometry was.
-    pub(super) fn new(lines: &Lines, capacity: u64, ring: u64) -> Self {
-        let region = lines.region();
-        assert!(ring > 0 && DATA as u64 + ring <= region.len() as u64, "the geometry was checked");
-        sync::enroll(region, DATA, ring as usize);
-        // SAFETY: inside the region, whose first byte is not at address zero.
-        let base = unsafe { NonNull::new_unchecked(region.as_ptr().add(DATA)) };
+    pub(crate) fn new(lines: &Lines, capacity: u64, ring: u64) -> Self {
+        let (base, len) = lines.data();
+        assert!(ring > 0 && ring <= len as u64, "the geometry was checked");
+        lines.enroll_data(ring as usize);
         Self { base, ring, max_record: record::max_record(capacity) }
     }
 
+    /// The `ring` bytes at `at` in a region that was checked to have them, for records of at most `max_record` bytes.
+    pub(crate) fn within(region: &Region, at: usize, ring: u64, max_record: usize) -> Self {
+        assert!(ring > 0 && at as u64 + ring <= region.len() as u64, "the geometry was checked");
+        sync::enroll(region, at, ring as usize);
+        // SAFETY: inside the region, whose first byte is not at address zero.
+        let base = unsafe { NonNull::new_unchecked(region.as_ptr().add(at)) };
+        Self { base, ring, max_record }
+    }
+
     /// Where a position lies, from the beginning of the ring. Divides; callers keep it beside the position.
-    pub(super) fn offset(&self, position: u64) -> u64 {
+    pub(crate) fn offset(&self, position: u64) -> u64 {
         position % self.ring
     }
 
     /// The control word at `offset`: a multiple of 8 below the ring's size.
     #[inline(always)]
-    pub(super) fn control(&self, offset: u64) -> &AtomicU64 {
+    pub(crate) fn control(&self, offset: u64) -> &AtomicU64 {
         debug_assert!(offset < self.ring && offset.is_multiple_of(CONTROL as u64));
         // SAFETY: inside the ring, which has whole lines and begins at one; accessed as an atomic word while nobody's payload lies there.
         unsafe { sync::word64(self.base.add(offset as usize)) }
@@ -57,7 +65,7 @@ impl Bytes {
 
     /// Zeroes the words from `from` to `to` in one line, both multiples of 8: nothing is committed there.
     #[inline(always)]
-    pub(super) fn clear(&self, from: u64, to: u64) {
+    pub(crate) fn clear(&self, from: u64, to: u64) {
         let mut at = from;
         while at < to {
             // Ordered before the commit that makes the first of them the next to be looked at, by that commit's Release.
@@ -68,7 +76,7 @@ impl Bytes {
 
     /// The payload of the record that begins at `offset`.
     #[inline(always)]
-    pub(super) fn payload(&self, offset: u64) -> *mut u8 {
+    pub(crate) fn payload(&self, offset: u64) -> *mut u8 {
         self.base.as_ptr().wrapping_add(offset as usize + CONTROL)
     }
 
@@ -78,7 +86,7 @@ impl Bytes {
     ///
     /// `offset` and `len` must be those of a place in the ring, and nobody may write there while the view lives: the record is committed, was
     /// not acknowledged, and all peers follow the protocol.
-    pub(super) unsafe fn view(&self, offset: u64, len: usize) -> &[u8] {
+    pub(crate) unsafe fn view(&self, offset: u64, len: usize) -> &[u8] {
         sync::lend(self.payload(offset), len, false);
         // SAFETY: inside the ring by the caller's word, and initialised: shared memory begins as zeros.
         unsafe { std::slice::from_raw_parts(self.payload(offset), len) }
@@ -90,7 +98,7 @@ impl Bytes {
     ///
     /// As for [`view`](Self::view), and the place must be the producer's own: claimed and not committed. The caller has the only reference.
     #[expect(clippy::mut_from_ref, reason = "the memory is not part of the value that `&self` is of")]
-    pub(super) unsafe fn room(&self, offset: u64, len: usize) -> &mut [u8] {
+    pub(crate) unsafe fn room(&self, offset: u64, len: usize) -> &mut [u8] {
         sync::lend(self.payload(offset), len, true);
         // SAFETY: as in `view`, and exclusive by the caller's word.
         unsafe { std::slice::from_raw_parts_mut(self.payload(offset), len) }
@@ -98,7 +106,7 @@ impl Bytes {
 
     /// Copies bytes into a record, from byte `at` of its payload on.
     #[inline(always)]
-    pub(super) fn write(&self, offset: u64, at: usize, bytes: &[u8]) {
+    pub(crate) fn write(&self, offset: u64, at: usize, bytes: &[u8]) {
         assert!(offset + (CONTROL + at + bytes.len()) as u64 <= self.ring, "inside the ring");
         // SAFETY: inside the ring, as just asserted; private memory does not overlap it.
         unsafe { copy::copy(bytes.as_ptr(), self.payload(offset).add(at), bytes.len()) }
@@ -108,7 +116,7 @@ impl Bytes {
     ///
     /// The length is at most the ring's longest record; but a segment with holes may claim to be larger than all memory.
     #[inline]
-    pub(super) fn append_to(&self, offset: u64, len: usize, target: &mut Vec<u8>) -> Result<(), RingError> {
+    pub(crate) fn append_to(&self, offset: u64, len: usize, target: &mut Vec<u8>) -> Result<(), RingError> {
         assert!(offset + (CONTROL + len) as u64 <= self.ring, "inside the ring");
         target.try_reserve(len).map_err(|_| RingError::OutOfMemory { len })?;
         let filled = target.len();
@@ -121,9 +129,31 @@ impl Bytes {
         Ok(())
     }
 
+    /// As [`write`](Self::write), where others may read meanwhile, and find out.
+    #[inline(always)]
+    pub(crate) fn write_racing(&self, offset: u64, at: usize, bytes: &[u8]) {
+        assert!(offset + (CONTROL + at + bytes.len()) as u64 <= self.ring, "inside the ring");
+        // SAFETY: as in `write`.
+        unsafe { racing::copy(bytes.as_ptr(), self.payload(offset).add(at), bytes.len()) }
+    }
+
+    /// As [`append_to`](Self::append_to), where the producer may write meanwhile: what was appended may be torn.
+    #[inline]
+    pub(crate) fn append_racing_to(&self, offset: u64, len: usize, target: &mut Vec<u8>) -> Result<(), RingError> {
+        assert!(offset + (CONTROL + len) as u64 <= self.ring, "inside the ring");
+        target.try_reserve(len).map_err(|_| RingError::OutOfMemory { len })?;
+        let filled = target.len();
+        // SAFETY: as in `append_to`.
+        unsafe {
+            racing::copy(self.payload(offset), target.as_mut_ptr().add(filled), len);
+            target.set_len(filled + len);
+        }
+        Ok(())
+    }
+
     /// Copies the payload into a slice of the same length.
     #[inline]
-    pub(super) fn read(&self, offset: u64, target: &mut [u8]) {
+    pub(crate) fn read(&self, offset: u64, target: &mut [u8]) {
         assert!(offset + (CONTROL + target.len()) as u64 <= self.ring, "inside the ring");
         // SAFETY: inside the ring, as just asserted; private memory does not overlap it.
         unsafe { copy::copy(self.payload(offset), target.as_mut_ptr(), target.len()) }
@@ -131,7 +161,7 @@ impl Bytes {
 
     /// As [`find`](Self::find), with the error that a caller of the ring gets.
     #[inline(always)]
-    pub(super) fn look(&self, position: u64, offset: u64) -> Result<Option<Found>, RingError> {
+    pub(crate) fn look(&self, position: u64, offset: u64) -> Result<Option<Found>, RingError> {
         self.find(position, offset).map_err(|(found, what)| RingError::Corrupted {
             what,
             found,

@@ -10,6 +10,7 @@ use super::cursor::Cursor;
 use super::endpoint::{Endpoint, Leaving, Other};
 use super::ring::Ring;
 use super::sides::consumer_side;
+use super::value::ValueView;
 use crate::error::{RingError, Side};
 
 /// The consumer's side of a [`Ring`]: one in all processes at a time.
@@ -32,8 +33,11 @@ pub struct Consumer<T: Payload> {
 }
 
 impl<T: Payload> Consumer<T> {
-    pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>, available: u64, batch: u64) -> Self {
-        let acknowledged = cursor.position;
+    /// Goes on at `head`, before which all is acknowledged; `cursor` stands where the published part ends.
+    pub(crate) fn at_head(endpoint: Endpoint, mut cursor: Cursor<T>, head: u64, batch: u64) -> Self {
+        let available = cursor.position;
+        cursor.go_to(head);
+        let acknowledged = head;
         Self { endpoint, cursor, available, acknowledged, batch }
     }
 
@@ -41,6 +45,10 @@ impl<T: Payload> Consumer<T> {
     pub fn position(&self) -> u64 {
         self.cursor.position
     }
+
+    /// Values are counted by their position.
+    #[inline(always)]
+    fn count_consumed(&self) {}
 
     /// Pops a value if there is one.
     ///
@@ -50,14 +58,105 @@ impl<T: Payload> Consumer<T> {
     /// [`RingError::WrongProcess`], [`RingError::Corrupted`]. That a producer died is found out by waiting.
     #[inline(always)]
     pub fn try_pop(&mut self) -> Result<T, RingError> {
-        self.prepare()?;
-        if self.cursor.position == self.available && !self.see()? {
-            return Err(self.empty());
+        // Written so that a value goes straight to where the caller wants it: a result that may hold either it or an error would take it apart.
+        if self.is_ready() {
+            let value = self.cursor.read();
+            if self.endpoint.has_pages() {
+                self.cursor.step();
+                return Ok(value);
+            }
         }
-        let value = self.cursor.read();
+        Err(self.why_not())
+    }
+
+    /// Lends a view of the next value in place, if there is one. [`ValueView::release`] goes on to the next; dropping the view does not.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_pop`](Self::try_pop).
+    pub fn try_peek(&mut self) -> Result<ValueView<'_, T>, RingError> {
+        if self.is_ready() { Ok(ValueView::new(self)) } else { Err(self.why_not()) }
+    }
+
+    /// As [`try_peek`](Self::try_peek), waiting for a value as [`pop`](Self::pop) does. `None`: the producer has closed and all is popped.
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop).
+    pub fn peek(&mut self) -> Result<Option<ValueView<'_, T>>, RingError> {
+        self.peek_waiting(None)
+    }
+
+    /// As [`peek`](Self::peek), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
+    pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<ValueView<'_, T>>, RingError> {
+        self.peek_waiting(Some(deadline))
+    }
+
+    fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<ValueView<'_, T>>, RingError> {
+        Ok(end_is_none(self.wait_for_some(deadline))?.map(|()| ValueView::new(self)))
+    }
+
+    /// Done with the value that was looked at in place.
+    pub(super) fn step_over(&mut self) -> Result<(), RingError> {
+        self.endpoint.check_process()?;
         self.endpoint.check_pages()?;
         self.cursor.step();
-        Ok(value)
+        Ok(())
+    }
+
+    /// Where the next value is.
+    pub(super) fn place(&self) -> *const T {
+        self.cursor.place(false)
+    }
+
+    /// Whether there is a value, as far as that is seen at a glance.
+    #[inline(always)]
+    fn is_ready(&mut self) -> bool {
+        self.prepare().is_ok()
+            && (self.cursor.position != self.available || look(&self.cursor, &mut self.available).unwrap_or(false))
+    }
+
+    /// As [`try_pop`](Self::try_pop), without asking how the producer is if there is none.
+    #[inline(always)]
+    pub(crate) fn take(&mut self) -> Result<Option<T>, RingError> {
+        if self.is_ready() {
+            let value = self.cursor.read();
+            if self.endpoint.has_pages() {
+                self.cursor.step();
+                return Ok(Some(value));
+            }
+        }
+        // What came since then, the next call finds.
+        self.look_again().map(|_| None)
+    }
+
+    /// Whether there is something to pop. If not, all that was popped is acknowledged.
+    #[inline(always)]
+    pub(crate) fn has_some(&mut self) -> Result<bool, RingError> {
+        if self.is_ready() { Ok(true) } else { self.look_again() }
+    }
+
+    /// Why there was none.
+    #[cold]
+    fn why_not(&mut self) -> RingError {
+        match self.look_again() {
+            // Since then: the next call finds it.
+            Ok(true) => RingError::Empty,
+            Ok(false) => self.empty(),
+            Err(error) => error,
+        }
+    }
+
+    /// Whether there is a value after all, after a glance that saw none or met an error.
+    #[inline(never)]
+    fn look_again(&mut self) -> Result<bool, RingError> {
+        self.endpoint.check_process()?;
+        self.endpoint.check_pages()?;
+        self.see()
     }
 
     /// Acknowledges in batches what was popped by earlier calls.
@@ -104,10 +203,14 @@ impl<T: Payload> Consumer<T> {
     /// published; [`RingError::Cancelled`], [`RingError::WrongProcess`], [`RingError::Corrupted`].
     #[inline]
     pub fn pop(&mut self) -> Result<Option<T>, RingError> {
-        match self.try_pop() {
-            Err(RingError::Empty) => self.pop_waiting(None),
-            done => end_is_none(done),
+        if self.is_ready() {
+            let value = self.cursor.read();
+            if self.endpoint.has_pages() {
+                self.cursor.step();
+                return Ok(Some(value));
+            }
         }
+        self.pop_waiting(None)
     }
 
     /// As [`pop`](Self::pop), until a deadline.
@@ -120,12 +223,19 @@ impl<T: Payload> Consumer<T> {
     }
 
     fn pop_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<T>, RingError> {
-        end_is_none(self.wait_for_some(deadline).and_then(|()| self.try_pop()))
+        match end_is_none(self.wait_for_some(deadline))? {
+            None => Ok(None),
+            Some(()) => {
+                let value = self.cursor.read();
+                self.endpoint.check_pages()?;
+                self.cursor.step();
+                Ok(Some(value))
+            }
+        }
     }
 
     fn wait_for_some(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
-        self.prepare()?;
-        if self.cursor.position != self.available || self.see()? {
+        if self.has_some()? {
             return Ok(());
         }
         let Self { endpoint, cursor, available, .. } = self;
@@ -211,7 +321,7 @@ fn look<T: Payload>(cursor: &Cursor<T>, available: &mut u64) -> Result<bool, Rin
 }
 
 /// The producer's close is the end of the stream to those who wait for more.
-pub(super) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {
+pub(crate) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(RingError::Closed(Side::Producer)) => Ok(None),

@@ -26,22 +26,22 @@ const ACKNOWLEDGE_BYTES: usize = 64 << 10;
 const PREFETCHED: usize = 4096;
 
 /// How items of one type lie in cells: all known at compile time.
-pub(super) struct Layout<T>(PhantomData<T>);
+pub(crate) struct Layout<T>(PhantomData<T>);
 
 impl<T: Payload> Layout<T> {
-    pub(super) const ITEM: usize = size_of::<T>();
+    pub(crate) const ITEM: usize = size_of::<T>();
     /// Where the first item begins in its cell: after the control word, aligned for `T`.
     const FIRST: usize = if align_of::<T>() > CONTROL { align_of::<T>() } else { CONTROL };
-    pub(super) const PER_CELL: usize = match Self::FIRST.checked_add(Self::ITEM) {
+    pub(crate) const PER_CELL: usize = match Self::FIRST.checked_add(Self::ITEM) {
         Some(end) if end <= CACHE_LINE && Self::ITEM > 0 => (CACHE_LINE - Self::FIRST) / Self::ITEM,
         Some(end) if end <= CACHE_LINE => CACHE_LINE - Self::FIRST,
         _ => 1,
     };
-    pub(super) const STRIDE: usize = (Self::FIRST + Self::PER_CELL * Self::ITEM).next_multiple_of(CACHE_LINE);
+    pub(crate) const STRIDE: usize = (Self::FIRST + Self::PER_CELL * Self::ITEM).next_multiple_of(CACHE_LINE);
     const ALIGNMENT: () = assert!(align_of::<T>() <= CACHE_LINE, "a payload is aligned to a cache line at most");
 
     /// How many popped items may wait for their acknowledgement in a ring of this capacity.
-    pub(super) fn batch(capacity: u64) -> u64 {
+    pub(crate) fn batch(capacity: u64) -> u64 {
         let () = Self::ALIGNMENT;
         let most = (ACKNOWLEDGE_BYTES / Self::STRIDE * Self::PER_CELL).max(1) as u64;
         (capacity / 4).clamp(1, most)
@@ -49,21 +49,21 @@ impl<T: Payload> Layout<T> {
 
     /// Cells of a ring in which `capacity` items that were not popped always have room: also beside those that were popped and not yet
     /// acknowledged, and with the cells at both ends half used.
-    pub(super) fn cells(capacity: u64) -> Option<u64> {
+    pub(crate) fn cells(capacity: u64) -> Option<u64> {
         let per_cell = Self::PER_CELL as u64;
         let items = capacity.checked_add(Self::batch(capacity))?.checked_add(per_cell - 1)?;
         Some(items.div_ceil(per_cell).max(2))
     }
 
     /// Bytes of the whole object.
-    pub(super) fn bytes(capacity: u64) -> Option<u64> {
+    pub(crate) fn bytes(capacity: u64) -> Option<u64> {
         Self::cells(capacity)?.checked_mul(Self::STRIDE as u64)?.checked_add(DATA as u64)
     }
 }
 
 /// A place in the ring: a position, and where its item lies.
 #[derive(Debug)]
-pub(super) struct Cursor<T> {
+pub(crate) struct Cursor<T> {
     /// The first cell.
     base: NonNull<u8>,
     cells: usize,
@@ -73,7 +73,7 @@ pub(super) struct Cursor<T> {
     /// Which item of its cell `position` is.
     in_cell: usize,
     /// Items before this one since the ring was made.
-    pub(super) position: u64,
+    pub(crate) position: u64,
     payload: PhantomData<T>,
 }
 
@@ -86,19 +86,18 @@ impl<T: Payload> Cursor<T> {
     /// # Panics
     ///
     /// If the region is too short for them: its length was checked when the ring's geometry was.
-    pub(super) fn new(lines: &Lines, cells: usize, position: u64) -> Self {
-        let bytes = cells.checked_mul(Layout::<T>::STRIDE).and_then(|bytes| bytes.checked_add(DATA));
-        assert!(cells > 1 && bytes.is_some_and(|bytes| bytes <= lines.region().len()), "the geometry was checked");
-        sync::enroll(lines.region(), DATA, cells * Layout::<T>::STRIDE);
-        // SAFETY: inside the region, whose first byte is not at address zero.
-        let base = unsafe { NonNull::new_unchecked(lines.region().as_ptr().add(DATA)) };
+    pub(crate) fn new(lines: &Lines, cells: usize, position: u64) -> Self {
+        let (base, len) = lines.data();
+        let bytes = cells.checked_mul(Layout::<T>::STRIDE);
+        assert!(cells > 1 && bytes.is_some_and(|bytes| bytes <= len), "the geometry was checked");
+        lines.enroll_data(cells * Layout::<T>::STRIDE);
         let mut cursor = Self { base, cells, cell: base, index: 0, in_cell: 0, position: 0, payload: PhantomData };
         cursor.go_to(position);
         cursor
     }
 
     /// Moves to a position. Divides: not for the common path.
-    pub(super) fn go_to(&mut self, position: u64) {
+    pub(crate) fn go_to(&mut self, position: u64) {
         let per_cell = Layout::<T>::PER_CELL as u64;
         self.position = position;
         self.in_cell = (position % per_cell) as usize;
@@ -113,19 +112,19 @@ impl<T: Payload> Cursor<T> {
     }
 
     /// Items that the ring's cells hold.
-    pub(super) fn items(&self) -> u64 {
+    pub(crate) fn items(&self) -> u64 {
         self.cells as u64 * Layout::<T>::PER_CELL as u64
     }
 
     /// The position before which a producer may write, when everything before `head` is done with: whole cells only.
-    pub(super) fn limit(&self, head: u64) -> u64 {
+    pub(crate) fn limit(&self, head: u64) -> u64 {
         let per_cell = Layout::<T>::PER_CELL as u64;
         (head / per_cell * per_cell).wrapping_add(self.items())
     }
 
     /// The control word of the current cell.
     #[inline(always)]
-    pub(super) fn control(&self) -> &AtomicU64 {
+    pub(crate) fn control(&self) -> &AtomicU64 {
         // SAFETY: cells are aligned to lines, begin with a control word, and lie in a region that outlives this value (its owner holds it);
         // control words are only accessed as atomics.
         unsafe { sync::word64(self.cell) }
@@ -133,12 +132,19 @@ impl<T: Payload> Cursor<T> {
 
     #[inline(always)]
     fn item(&self) -> *mut u8 {
-        self.cell.as_ptr().wrapping_add(Layout::<T>::FIRST + self.in_cell * Layout::<T>::ITEM)
+        let before = if Layout::<T>::PER_CELL == 1 { 0 } else { self.in_cell * Layout::<T>::ITEM };
+        self.cell.as_ptr().wrapping_add(Layout::<T>::FIRST + before)
+    }
+
+    /// The item here, to be lent: inside the region, aligned, and valid whatever stands there.
+    pub(super) fn place(&self, to_write: bool) -> *mut T {
+        sync::lend(self.item(), Layout::<T>::ITEM, to_write);
+        self.item().cast()
     }
 
     /// Writes the item here.
     #[inline(always)]
-    pub(super) fn write(&mut self, value: &T) {
+    pub(crate) fn write(&mut self, value: &T) {
         // SAFETY: `in_cell < PER_CELL`, so the item lies in its cell, in the region. Only the holder of the producer's role has a cursor here, and what
         // a peer does to the bytes meanwhile the volatile copy bears.
         unsafe { copy::write(self.item(), value) }
@@ -146,15 +152,21 @@ impl<T: Payload> Cursor<T> {
 
     /// Reads the item here.
     #[inline(always)]
-    pub(super) fn read(&self) -> T {
+    pub(crate) fn read(&self) -> T {
         // SAFETY: as for `write`; every bit pattern is a `T`.
         unsafe { copy::read(self.item()) }
     }
 
     /// Steps over one item; returns whether that led to another cell.
     #[inline(always)]
-    pub(super) fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         self.position = self.position.wrapping_add(1);
+        // Known at compile time. Stepped over as the others are, both fields would be stored together, one of them again alone, and the next
+        // load of both would wait until that has left the core: 56 B values took a fifth longer for a round trip.
+        if Layout::<T>::PER_CELL == 1 {
+            self.next_cell();
+            return true;
+        }
         self.in_cell += 1;
         if self.in_cell == Layout::<T>::PER_CELL {
             self.next_cell();
@@ -165,7 +177,9 @@ impl<T: Payload> Cursor<T> {
 
     #[inline(always)]
     fn next_cell(&mut self) {
-        self.in_cell = 0;
+        if Layout::<T>::PER_CELL > 1 {
+            self.in_cell = 0;
+        }
         self.go_to_cell(if self.index + 1 == self.cells { 0 } else { self.index + 1 });
     }
 
@@ -178,6 +192,9 @@ impl<T: Payload> Cursor<T> {
     #[inline(always)]
     fn step_run(&mut self, items: usize) {
         self.position = self.position.wrapping_add(items as u64);
+        if Layout::<T>::PER_CELL == 1 {
+            return self.next_cell();
+        }
         self.in_cell += items;
         if self.in_cell == Layout::<T>::PER_CELL {
             self.next_cell();
@@ -186,7 +203,7 @@ impl<T: Payload> Cursor<T> {
 
     /// Writes items from here on, steps over them, and publishes them together: the word stands where the consumer looks next.
     #[inline]
-    pub(super) fn publish_slice(&mut self, mut values: &[T]) {
+    pub(crate) fn publish_slice(&mut self, mut values: &[T]) {
         let begun = self.cell;
         while !values.is_empty() {
             let run = self.run(values.len());
@@ -210,7 +227,7 @@ impl<T: Payload> Cursor<T> {
 
     /// Reads items from here on, and steps over them.
     #[inline]
-    pub(super) fn read_slice(&mut self, mut values: &mut [T]) {
+    pub(crate) fn read_slice(&mut self, mut values: &mut [T]) {
         // To the end of the ring; what is behind its wrap comes when it comes.
         let cells = values
             .len()
@@ -237,7 +254,7 @@ impl<T: Payload> Cursor<T> {
     ///
     /// What counts is the distance from `head`: the hint that we start from may be behind it. Ends after as many steps as there are items, whatever
     /// stands in the ring.
-    pub(super) fn find_tail(&mut self, head: u64) -> Result<u64, RingError> {
+    pub(crate) fn find_tail(&mut self, head: u64) -> Result<u64, RingError> {
         let in_ring = |position: u64, items: u64| {
             let used = position.wrapping_sub(head);
             let corrupted = RingError::Corrupted { what: "the distance from head to tail", found: used, limit: items };
@@ -263,7 +280,7 @@ impl<T: Payload> Cursor<T> {
 
     /// Whether a control word that stands in the current cell publishes anything from `position` on.
     #[inline(always)]
-    pub(super) fn is_ahead(&self, published: u64) -> Result<bool, RingError> {
+    pub(crate) fn is_ahead(&self, published: u64) -> Result<bool, RingError> {
         if !self.is_news(published) {
             return Ok(false);
         }

@@ -6,18 +6,21 @@ use std::sync::atomic::compiler_fence;
 use std::time::Instant;
 
 use ipc_core::peer::process::Process;
-use ipc_core::peer::{PeerDescription, PeerId, Role, RoleState};
+use ipc_core::peer::{Claim, PeerDescription, PeerId, ROLE_ENTRY_SIZE, Role, RoleState, RoleTable};
 use ipc_core::sync::{
     self, AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences,
+    unmodelled,
 };
 use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Object, Region};
 
+use super::stats::{CONSUMER_SLEEPS, HIGH_WATER, Liveness, PRODUCER_SLEEPS, Stats, TIMES_EMPTY, TIMES_FULL, Unit};
 use crate::error::{RingError, Side};
+use crate::lanes::Announcement;
 
 // Control lines; docs/FORMAT.md draws them. Words that different processes write while data moves are a pair of lines apart.
 /// Written when the ring is made: see `ring.rs`.
-pub(super) const GEOMETRY: usize = 0;
+pub(crate) const GEOMETRY: usize = 0;
 /// Role, status and fences of the producer: written when it comes and goes.
 const PRODUCER_SIDE: usize = LINE_PAIR;
 const CONSUMER_SIDE: usize = 2 * LINE_PAIR;
@@ -25,41 +28,41 @@ const CONSUMER_SIDE: usize = 2 * LINE_PAIR;
 const CONSUMER_BELL: usize = 3 * LINE_PAIR;
 const PRODUCER_BELL: usize = 4 * LINE_PAIR;
 /// The producer's own line: how far it is, and its counters. Read by others only when it is gone, or to watch.
-const PRODUCER_LINE: usize = 5 * LINE_PAIR;
+pub(crate) const PRODUCER_LINE: usize = 5 * LINE_PAIR;
 /// The consumer's progress: read by the producer when the ring looks full.
-const CONSUMER_LINE: usize = 6 * LINE_PAIR;
-const CONSUMER_COUNTERS: usize = 7 * LINE_PAIR;
+pub(crate) const CONSUMER_LINE: usize = 6 * LINE_PAIR;
+pub(crate) const CONSUMER_COUNTERS: usize = 7 * LINE_PAIR;
 /// Where the data begins.
-pub(super) const DATA: usize = 8 * LINE_PAIR;
+pub(crate) const DATA: usize = 8 * LINE_PAIR;
 const _: () = assert!(LINE_PAIR == 2 * CACHE_LINE);
 
 // Offsets in a side's line.
 const ROLE: usize = 0;
 const STATUS: usize = 8;
 const FENCES: usize = 16;
+/// How many producers a lane has had, and the last one from whom it was taken back as dead. Of lanes only, behind what every role has.
+const CLAIMS: usize = ROLE_ENTRY_SIZE;
+const TAKEN_BACK: usize = CLAIMS + 8;
+const SIDE_END: usize = TAKEN_BACK + 8;
+
+/// Where the roles stand, for whoever lists them: the producer's, then the consumer's.
+pub(crate) const ROLES: RoleTable = RoleTable { offset: PRODUCER_SIDE as u64, stride: LINE_PAIR as u64, count: 2 };
+const _: () = assert!(CONSUMER_SIDE == PRODUCER_SIDE + LINE_PAIR);
+
+/// Where a word of a side stands.
+pub(crate) const fn side_word(side: Side, offset: usize) -> usize {
+    offset
+        + match side {
+            Side::Producer => PRODUCER_SIDE,
+            Side::Consumer => CONSUMER_SIDE,
+        }
+}
 
 // How a side left, beside its identity in the status word.
 const STATUS_SHIFT: u32 = 62;
 const CLOSED: u64 = 1;
 const GAVE_UP: u64 = 2;
-
-/// Counters of a ring, as of one look. Each is written by one side only; they are not of one instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Position up to which the producer has published: messages, or bytes with framing for records. May be a few messages behind.
-    pub published: u64,
-    /// Position up to which the consumer has acknowledged, in the same unit.
-    pub acknowledged: u64,
-    /// How often the producer found the ring full.
-    pub times_full: u64,
-    /// How often the producer slept.
-    pub producer_sleeps: u64,
-    /// How often the consumer, waiting, found the ring empty at first.
-    pub times_empty: u64,
-    /// How often the consumer slept.
-    pub consumer_sleeps: u64,
-}
+const HANDED_OVER: u64 = 3;
 
 /// How one side of a ring is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,11 +80,18 @@ pub enum SideState {
     GaveUp,
 }
 
-/// The control lines of one ring.
+/// The control lines of one ring; or of one lane of a ring whose lanes share a consumer: there what is the consumer's side stands with the
+/// ring's own lines, and what is the consumer's bell elsewhere is the lane's watch word.
 #[derive(Debug, Clone)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     base: NonNull<u8>,
+    /// The lines that hold the consumer's role; `base`, unless this is a lane.
+    consumer: NonNull<u8>,
+    /// Bytes from `base` to the end of the ring or lane.
+    len: usize,
     region: Region,
+    /// What a lane does in the place of ringing its consumer's bell.
+    announcement: Option<Announcement>,
 }
 
 // SAFETY: a pointer into a region that the value holds, used for atomic accesses only: no thread owns it.
@@ -91,16 +101,47 @@ unsafe impl Sync for Lines {}
 
 impl Lines {
     /// The lines at the beginning of the region, if it is long enough.
-    pub(super) fn new(object: &Object) -> Result<Self, Error> {
+    pub(crate) fn new(object: &Object) -> Result<Self, Error> {
         let region = object.region.clone();
         match NonNull::new(region.as_ptr()) {
             Some(base) if region.len() >= DATA => {
-                // All words of a line stand at its beginning.
-                (PRODUCER_SIDE..DATA).step_by(LINE_PAIR).for_each(|line| sync::enroll(&region, line, 24));
-                Ok(Self { base, region })
+                Self::enroll(&region, 0);
+                Ok(Self { base, consumer: base, len: region.len(), region, announcement: None })
             }
             _ => Err(object.corrupted("the size of a ring", format!("at least {DATA}"), region.len())),
         }
+    }
+
+    /// The lines of a lane that takes `len` bytes from `at` on, in the ring whose own lines these are.
+    ///
+    /// # Panics
+    ///
+    /// If there are no such bytes: the ring's geometry was checked.
+    pub(crate) fn lane(&self, at: usize, len: usize, announcement: Announcement) -> Self {
+        let inside = at.checked_add(len).is_some_and(|end| end <= self.region.len());
+        assert!(inside && len >= DATA && at.is_multiple_of(LINE_PAIR), "the geometry was checked");
+        Self::enroll(&self.region, at);
+        // SAFETY: inside the region, as just asserted.
+        let base = unsafe { NonNull::new_unchecked(self.region.as_ptr().add(at)) };
+        let announcement = Some(announcement);
+        Self { base, consumer: self.base, len, region: self.region.clone(), announcement }
+    }
+
+    /// All words of a line stand at its beginning.
+    fn enroll(region: &Region, at: usize) {
+        (PRODUCER_SIDE..DATA).step_by(LINE_PAIR).for_each(|line| sync::enroll(region, at + line, SIDE_END));
+    }
+
+    /// Where the data begins, and how many bytes there are.
+    pub(crate) fn data(&self) -> (NonNull<u8>, usize) {
+        // SAFETY: `len` bytes from `base` on are inside the region, and at least `DATA` (checked where both were set).
+        (unsafe { self.base.add(DATA) }, self.len - DATA)
+    }
+
+    /// Tells a model checker of the first `len` bytes of data.
+    pub(crate) fn enroll_data(&self, len: usize) {
+        let at = self.data().0.as_ptr().addr() - self.region.as_ptr().addr();
+        sync::enroll(&self.region, at, len);
     }
 
     #[inline(always)]
@@ -111,6 +152,13 @@ impl Lines {
         unsafe { sync::word64(self.base.add(OFFSET)) }
     }
 
+    /// As [`u64`](Self::u64), in the lines that hold the consumer's role.
+    fn of_consumer<const OFFSET: usize>(&self) -> &AtomicU64 {
+        const { assert!(OFFSET + 8 <= DATA && OFFSET.is_multiple_of(8)) };
+        // SAFETY: as for `u64`: these are such lines as well.
+        unsafe { sync::word64(self.consumer.add(OFFSET)) }
+    }
+
     #[inline(always)]
     fn u32<const OFFSET: usize>(&self) -> &AtomicU32 {
         const { assert!(OFFSET + 4 <= DATA && OFFSET.is_multiple_of(4)) };
@@ -118,90 +166,140 @@ impl Lines {
         unsafe { sync::word32(self.base.add(OFFSET)) }
     }
 
-    pub(super) fn region(&self) -> &Region {
+    pub(crate) fn region(&self) -> &Region {
         &self.region
     }
 
     /// How far the producer is, or was a moment ago: a position at which a publication ended.
     #[inline(always)]
-    pub(super) fn tail_hint(&self) -> &AtomicU64 {
+    pub(crate) fn tail_hint(&self) -> &AtomicU64 {
         self.u64::<PRODUCER_LINE>()
     }
 
     /// How far the consumer has acknowledged.
     #[inline(always)]
-    pub(super) fn head(&self) -> &AtomicU64 {
+    pub(crate) fn head(&self) -> &AtomicU64 {
         self.u64::<CONSUMER_LINE>()
     }
 
-    fn role(&self, side: Side) -> Role<'_> {
+    pub(crate) fn role(&self, side: Side) -> Role<'_> {
         match side {
             Side::Producer => Role::new(self.u64::<{ PRODUCER_SIDE + ROLE }>(), "producer"),
-            Side::Consumer => Role::new(self.u64::<{ CONSUMER_SIDE + ROLE }>(), "consumer"),
+            Side::Consumer => Role::new(self.of_consumer::<{ CONSUMER_SIDE + ROLE }>(), "consumer"),
         }
     }
 
     /// What the control lines say of a side. No system call.
-    fn other(&self, side: Side) -> Other {
+    pub(crate) fn other(&self, side: Side) -> Other {
         // Acquire, in `state`: pairs with the release of the role, so that who sees it released sees the status before it, and all
         // that was published before that.
         let state = self.role(side).state();
         let status = self.status(side).load(Ordering::Relaxed);
-        let said = |peer: PeerId| status & !(3 << STATUS_SHIFT) == peer.to_bits();
-        match state {
-            RoleState::Unclaimed => Other::Awaited,
-            RoleState::Held(peer) => Other::Held(peer),
-            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == CLOSED => Other::Closed,
-            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == GAVE_UP => Other::GaveUp,
-            RoleState::Released(_) => Other::Awaited,
+        match (Other::decode(state, status), state) {
+            // Of a lane, whose dead are told of once: somebody was, and let go of the role in the dead one's place.
+            (Other::Awaited, RoleState::Released(peer))
+                if self.announcement.is_some() && status != HANDED_OVER << STATUS_SHIFT | peer.to_bits() =>
+            {
+                Other::Closed
+            }
+            (other, _) => other,
         }
     }
 
     /// How a side is; asks the kernel whether its holder lives.
-    pub(super) fn side(&self, side: Side) -> SideState {
-        let peer = match self.other(side) {
-            Other::Awaited => return SideState::Awaited,
-            Other::Closed => return SideState::Closed,
-            Other::GaveUp => return SideState::GaveUp,
-            Other::Held(peer) => peer,
+    pub(crate) fn side(&self, side: Side) -> SideState {
+        let status = || status_of(self.status(side).load(Ordering::Relaxed));
+        SideState::look(|| self.other(side), status, self.region.segment())
+    }
+
+    /// Whether the peer said that it closes; it may have been killed between that and letting go of its role.
+    pub(crate) fn had_closed(&self, side: Side, peer: PeerId) -> bool {
+        self.status(side).load(Ordering::Relaxed) == CLOSED << STATUS_SHIFT | peer.to_bits()
+    }
+
+    /// Takes note that somebody was told that the lane's last producer gave up; returns whether nobody was before.
+    pub(crate) fn told_of_giving_up(&self) -> bool {
+        let status = self.status(Side::Producer);
+        let found = status.load(Ordering::Relaxed);
+        // Nothing is published with it. A producer that came meanwhile has stored another status.
+        found >> STATUS_SHIFT == GAVE_UP
+            && status
+                .compare_exchange(
+                    found,
+                    CLOSED << STATUS_SHIFT | found & !(3 << STATUS_SHIFT),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+    }
+
+    /// How many producers a lane has had. Written by the one who has it.
+    pub(crate) fn claims(&self) -> &AtomicU64 {
+        self.u64::<{ PRODUCER_SIDE + CLAIMS }>()
+    }
+
+    /// The last producer from whom a lane was taken back as dead, before anybody was told. Written by the one who has it.
+    pub(crate) fn taken_back(&self) -> &AtomicU64 {
+        self.u64::<{ PRODUCER_SIDE + TAKEN_BACK }>()
+    }
+
+    /// Since when the role is held, for whoever lists the roles.
+    fn note_claim(&self, side: Side) {
+        let lines = match side {
+            Side::Producer => self.base,
+            Side::Consumer => self.consumer,
         };
-        let segment = self.region.segment();
-        if segment.is_alive(peer) {
-            return SideState::Held(segment.describe_peer(peer));
-        }
-        // It may have let go between the look at the role and the question: then it left in order.
-        match self.other(side) {
-            Other::Held(now) if now == peer => {}
-            Other::Closed => return SideState::Closed,
-            Other::GaveUp => return SideState::GaveUp,
-            Other::Awaited => return SideState::Awaited,
-            // Another one already: it lived a moment ago.
-            Other::Held(now) => return SideState::Held(segment.describe_peer(now)),
-        }
-        // Killed on its last steps, with all published and said.
-        if self.status(side).load(Ordering::Relaxed) == CLOSED << STATUS_SHIFT | peer.to_bits() {
-            return SideState::Closed;
-        }
-        SideState::Died(segment.describe_peer(peer))
+        let at = lines.as_ptr().addr() - self.region.as_ptr().addr();
+        let table = RoleTable { offset: ROLES.offset + at as u64, ..ROLES };
+        table.note_claim(&self.region, u32::from(side == Side::Consumer));
     }
 
     fn status(&self, side: Side) -> &AtomicU64 {
         match side {
             Side::Producer => self.u64::<{ PRODUCER_SIDE + STATUS }>(),
-            Side::Consumer => self.u64::<{ CONSUMER_SIDE + STATUS }>(),
+            Side::Consumer => self.of_consumer::<{ CONSUMER_SIDE + STATUS }>(),
         }
     }
 
-    fn fences(&self, side: Side) -> &AtomicU64 {
+    pub(crate) fn fences(&self, side: Side) -> &AtomicU64 {
         match side {
             Side::Producer => self.u64::<{ PRODUCER_SIDE + FENCES }>(),
-            Side::Consumer => self.u64::<{ CONSUMER_SIDE + FENCES }>(),
+            Side::Consumer => self.of_consumer::<{ CONSUMER_SIDE + FENCES }>(),
         }
+    }
+
+    /// Tells `side` that there is news, when its bell said that it wants to know. Of a lane's consumer that is the lane's watch word.
+    #[cold]
+    fn wake(&self, side: Side) {
+        match (&self.announcement, side) {
+            (Some(announcement), Side::Consumer) => self.announce(announcement),
+            _ => self.bell(side).wake(),
+        }
+    }
+
+    fn announce(&self, announcement: &Announcement) {
+        // First the word: what it may undo is made good by the announcement. The proof stands at `Announcements`.
+        self.watch().store(0, Ordering::Relaxed);
+        announcement.announce();
+        // SAFETY: as for `u32`, in the ring's own lines.
+        Bell::new(unsafe { sync::word32(self.consumer.add(CONSUMER_BELL)) }).ring();
+    }
+
+    /// Announces a lane whatever its watch word says: who comes, comes to the consumer's list.
+    pub(crate) fn announce_lane(&self) {
+        if let Some(announcement) = &self.announcement {
+            self.announce(announcement);
+        }
+    }
+
+    /// A lane's watch word: 0 while the consumer looks at the lane, 1 while its producer has to announce what it publishes.
+    pub(crate) fn watch(&self) -> &AtomicU32 {
+        self.u32::<CONSUMER_BELL>()
     }
 
     /// The bell that wakes `side`.
     #[inline(always)]
-    fn bell(&self, side: Side) -> Bell<'_> {
+    pub(crate) fn bell(&self, side: Side) -> Bell<'_> {
         Bell::new(match side {
             Side::Producer => self.u32::<PRODUCER_BELL>(),
             Side::Consumer => self.u32::<CONSUMER_BELL>(),
@@ -209,43 +307,48 @@ impl Lines {
     }
 
     /// The counter of sleeps and the counter of finding the ring full or empty, of one side.
-    fn counters(&self, side: Side) -> (&AtomicU64, &AtomicU64) {
+    pub(crate) fn counters(&self, side: Side) -> (&unmodelled::AtomicU64, &unmodelled::AtomicU64) {
         match side {
-            Side::Producer => (self.u64::<{ PRODUCER_LINE + 8 }>(), self.u64::<{ PRODUCER_LINE + 16 }>()),
-            Side::Consumer => (self.u64::<{ CONSUMER_COUNTERS + 8 }>(), self.u64::<{ CONSUMER_COUNTERS + 16 }>()),
+            Side::Producer => (self.counter::<PRODUCER_SLEEPS>(), self.counter::<TIMES_FULL>()),
+            Side::Consumer => (self.counter::<CONSUMER_SLEEPS>(), self.counter::<TIMES_EMPTY>()),
         }
     }
 
-    pub(super) fn stats(&self) -> Stats {
-        let counter = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        let (producer, consumer) = (self.counters(Side::Producer), self.counters(Side::Consumer));
-        Stats {
-            published: counter(self.tail_hint()),
-            acknowledged: counter(self.head()),
-            times_full: counter(producer.1),
-            producer_sleeps: counter(producer.0),
-            times_empty: counter(consumer.1),
-            consumer_sleeps: counter(consumer.0),
-        }
+    /// A counter that one side writes and anybody reads: not of the protocol, so no model checker looks at it.
+    #[inline(always)]
+    pub(crate) fn counter<const OFFSET: usize>(&self) -> &unmodelled::AtomicU64 {
+        const { assert!(OFFSET + 8 <= DATA && OFFSET.is_multiple_of(8)) };
+        // SAFETY: as for `u64`.
+        unsafe { self.base.add(OFFSET).cast().as_ref() }
+    }
+
+    /// The counters, of a ring of this capacity.
+    pub(crate) fn stats(&self, capacity: u64, unit: Unit) -> Stats {
+        Stats::read(capacity, unit, |offset| {
+            assert!(offset + 8 <= DATA && offset.is_multiple_of(8), "a control word");
+            // SAFETY: inside the control lines, as just asserted; otherwise as for `u64`.
+            let word: &unmodelled::AtomicU64 = unsafe { self.base.add(offset).cast().as_ref() };
+            word.load(Ordering::Relaxed)
+        })
     }
 }
 
 /// One side of a ring, held by this process.
 #[derive(Debug)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     lines: Lines,
     side: Side,
     process: Process,
     /// Whether a page was lost; speaks of the attachment that `lines` holds.
     lost: &'static AtomicBool,
-    pub(super) strategy: WaitStrategy,
-    pub(super) cancel: Option<Cancel>,
+    pub(crate) strategy: WaitStrategy,
+    pub(crate) cancel: Option<Cancel>,
     left: bool,
 }
 
 /// How the other side is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Other {
+pub(crate) enum Other {
     /// Nobody has come yet, or somebody let go to make room for a successor.
     Awaited,
     /// Somebody holds the role; whether it lives is another question.
@@ -254,41 +357,104 @@ pub(super) enum Other {
     GaveUp,
 }
 
+impl Other {
+    /// What a role and the status beside it say.
+    pub(crate) fn decode(state: RoleState, status: u64) -> Self {
+        match state {
+            RoleState::Held(peer) => Self::Held(peer),
+            RoleState::Released(peer) if status_of(status) == (peer.to_bits(), CLOSED) => Self::Closed,
+            RoleState::Released(peer) if status_of(status) == (peer.to_bits(), GAVE_UP) => Self::GaveUp,
+            RoleState::Unclaimed | RoleState::Released(_) => Self::Awaited,
+        }
+    }
+}
+
+/// Whom a status word is of, and what it says.
+pub(crate) fn status_of(status: u64) -> (u64, u64) {
+    (status & !(3 << STATUS_SHIFT), status >> STATUS_SHIFT)
+}
+
+impl SideState {
+    /// How a side is: asks the kernel whether its holder lives. `other` and `status` look at the side's words.
+    pub(crate) fn look(other: impl Fn() -> Other, status: impl Fn() -> (u64, u64), peers: &impl Liveness) -> Self {
+        let peer = match other() {
+            Other::Awaited => return Self::Awaited,
+            Other::Closed => return Self::Closed,
+            Other::GaveUp => return Self::GaveUp,
+            Other::Held(peer) => peer,
+        };
+        if peers.lives(peer) {
+            return Self::Held(peers.describe(peer));
+        }
+        // It may have let go between the look at the role and the question: then it left in order.
+        match other() {
+            Other::Held(now) if now == peer => {}
+            Other::Closed => return Self::Closed,
+            Other::GaveUp => return Self::GaveUp,
+            Other::Awaited => return Self::Awaited,
+            // Another one already: it lived a moment ago.
+            Other::Held(now) => return Self::Held(peers.describe(now)),
+        }
+        // Killed on its last steps, with all published and said.
+        if status() == (peer.to_bits(), CLOSED) { Self::Closed } else { Self::Died(peers.describe(peer)) }
+    }
+}
+
 impl Endpoint {
     /// Claims one side of the ring for this process.
-    pub(super) fn claim(lines: Lines, side: Side) -> Result<Self, Error> {
+    pub(crate) fn claim(lines: Lines, side: Side) -> Result<Self, Error> {
         let segment = lines.region().segment();
-        lines.role(side).claim(segment)?;
+        let claim = lines.role(side).claim(segment)?;
+        if lines.announcement.is_some() && side == Side::Producer {
+            if let Claim::TakenBack(dead) = claim
+                && !lines.had_closed(side, dead)
+            {
+                lines.taken_back().store(dead.to_bits(), Ordering::Relaxed);
+            }
+            lines.claims().store(lines.claims().load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
         // Before anybody may rely on it. A process with several threads that has not registered is waited for in naps.
         let registered = register_for_heavy_fences(false);
         lines.fences(side).store(u64::from(registered), Ordering::Relaxed);
         lines.status(side).store(0, Ordering::Relaxed);
-        let (process, lost) = (segment.process(), lines.region().lost());
-        Ok(Self { lines, side, process, lost, strategy: WaitStrategy::default(), cancel: None, left: false })
+        lines.note_claim(side);
+        Ok(Self { left: false, ..Self::lent(lines, side) })
+    }
+
+    /// A side whose role is somebody else's to claim and to leave.
+    pub(crate) fn lent(lines: Lines, side: Side) -> Self {
+        let (process, lost) = (lines.region().segment().process(), lines.region().lost());
+        Self { lines, side, process, lost, strategy: WaitStrategy::default(), cancel: None, left: true }
     }
 
     #[inline(always)]
-    pub(super) fn lines(&self) -> &Lines {
+    pub(crate) fn lines(&self) -> &Lines {
         &self.lines
     }
 
     /// Whether this is not a fork child with its parent's handle.
     #[inline(always)]
-    pub(super) fn check_process(&self) -> Result<(), RingError> {
+    pub(crate) fn check_process(&self) -> Result<(), RingError> {
         if self.process.is_current() { Ok(()) } else { Err(RingError::WrongProcess) }
     }
 
     /// Whether all pages are there that were read and written up to here. Asked last: it is what makes a value worth believing.
     #[inline(always)]
-    pub(super) fn check_pages(&self) -> Result<(), RingError> {
+    pub(crate) fn check_pages(&self) -> Result<(), RingError> {
+        if self.has_pages() { Ok(()) } else { Err(RingError::Lost) }
+    }
+
+    /// As [`check_pages`](Self::check_pages), as an answer.
+    #[inline(always)]
+    pub(crate) fn has_pages(&self) -> bool {
         // The flag is set by a signal handler in the middle of one of those accesses: the compiler must not look at it before.
         compiler_fence(Ordering::SeqCst);
-        if self.lost.load(Ordering::Relaxed) { Err(RingError::Lost) } else { Ok(()) }
+        !self.lost.load(Ordering::Relaxed)
     }
 
     /// Why it failed: what looks like damage may be zeros in the place of lost pages.
     #[inline]
-    pub(super) fn explain(&self, error: RingError) -> RingError {
+    pub(crate) fn explain(&self, error: RingError) -> RingError {
         self.check_pages().err().unwrap_or(error)
     }
 
@@ -301,19 +467,21 @@ impl Endpoint {
 
     /// Wakes the other side, if it sleeps. Call it after what it waits for was stored.
     #[inline(always)]
-    pub(super) fn wake_other(&self) {
+    pub(crate) fn wake_other(&self) {
         // Orders that store before the look at the bell; the proof stands at `Bell`.
         light_fence();
-        self.lines.bell(self.other_side()).ring();
+        if self.lines.bell(self.other_side()).is_awaited() {
+            self.lines.wake(self.other_side());
+        }
     }
 
     /// What the control lines say of the other side. No system call.
-    pub(super) fn other(&self) -> Other {
+    pub(crate) fn other(&self) -> Other {
         self.lines.other(self.other_side())
     }
 
     /// Whether the other side can still come to do its part: asks the kernel whether its holder lives.
-    pub(super) fn check_other(&self) -> Result<(), RingError> {
+    pub(crate) fn check_other(&self) -> Result<(), RingError> {
         // One that waits may look at a page that is there still.
         self.lines.region().segment().look_for_loss();
         self.check_pages()?;
@@ -327,7 +495,7 @@ impl Endpoint {
     }
 
     /// Waits until `look` finds something. What was published before the other side went is found before its going is told.
-    pub(super) fn wait<T>(
+    pub(crate) fn wait<T>(
         &self,
         deadline: Option<Instant>,
         mut look: impl FnMut() -> Result<Option<T>, RingError>,
@@ -357,12 +525,12 @@ impl Endpoint {
     }
 
     /// Whether this process still has the role: it has not left, and is not a fork child with its parent's handle.
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         !self.left && self.process.is_current()
     }
 
     /// Says how this side leaves, lets go of the role, and wakes the other side. Does nothing the second time, and in a fork child.
-    pub(super) fn leave(&mut self, leaving: Leaving) {
+    pub(crate) fn leave(&mut self, leaving: Leaving) {
         if !self.is_held() {
             return;
         }
@@ -372,7 +540,7 @@ impl Endpoint {
         let status = match leaving {
             Leaving::Closing => CLOSED << STATUS_SHIFT | me,
             Leaving::GivingUp => GAVE_UP << STATUS_SHIFT | me,
-            Leaving::HandingOver => 0,
+            Leaving::HandingOver => HANDED_OVER << STATUS_SHIFT | me,
         };
         self.lines.status(self.side).store(status, Ordering::Relaxed);
         // Releases all that was published, and the status.
@@ -383,7 +551,7 @@ impl Endpoint {
 
 /// How a side leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leaving {
+pub(crate) enum Leaving {
     /// For good.
     Closing,
     /// Without having done its part.
@@ -394,12 +562,22 @@ pub(super) enum Leaving {
 
 impl Leaving {
     /// When a handle drops: a panic does not say that all went well.
-    pub(super) fn for_drop() -> Self {
+    pub(crate) fn for_drop() -> Self {
         if std::thread::panicking() { Self::GivingUp } else { Self::Closing }
     }
 }
 
+impl Lines {
+    /// Takes note of how much is in use, by the producer, which has just looked.
+    pub(crate) fn note_use(&self, used: u64) {
+        let most = self.counter::<HIGH_WATER>();
+        if used > most.load(Ordering::Relaxed) {
+            most.store(used, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Adds one to a counter that only this process writes.
-fn count(counter: &AtomicU64) {
+pub(crate) fn count(counter: &unmodelled::AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }

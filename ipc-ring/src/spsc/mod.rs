@@ -12,21 +12,25 @@
 //!   consumer died or gave up. Acknowledged is what a consumer had popped when it called again to pop, in batches of up to a quarter of the ring; or what it
 //!   [acknowledged](Consumer::acknowledge) explicitly.
 
-mod bytes;
-mod consumer;
-mod cursor;
-mod endpoint;
+pub(crate) mod bytes;
+pub(crate) mod consumer;
+pub(crate) mod cursor;
+pub(crate) mod endpoint;
 mod grant;
-mod producer;
-mod record_consumer;
-mod record_producer;
-mod ring;
+pub(crate) mod producer;
+pub(crate) mod record_consumer;
+pub(crate) mod record_producer;
+pub(crate) mod ring;
 mod sides;
+pub(crate) mod stats;
+mod value;
 
 pub use consumer::Consumer;
-pub use endpoint::{SideState, Stats};
+pub use endpoint::SideState;
 pub use grant::Grant;
 pub use producer::Producer;
 pub use record_consumer::{RecordConsumer, View};
 pub use record_producer::RecordProducer;
 pub use ring::{RecordRing, Ring};
+pub use stats::{RingView, Stats};
+pub use value::{ValueGrant, ValueView};

@@ -10,6 +10,7 @@ use super::cursor::Cursor;
 use super::endpoint::{Endpoint, Leaving, Other};
 use super::ring::Ring;
 use super::sides::producer_side;
+use super::value::ValueGrant;
 use crate::error::{PushError, RingError, Side};
 
 /// At most this many items are published together, so that the consumer can begin while the rest of a long slice is
@@ -31,7 +32,7 @@ pub struct Producer<T: Payload> {
 }
 
 impl<T: Payload> Producer<T> {
-    pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, cursor: Cursor<T>) -> Self {
         let limit = cursor.position;
         let producer = Self { endpoint, cursor, limit };
         // The last one may have died before it left its own, with the consumer far beyond it by now.
@@ -43,6 +44,10 @@ impl<T: Payload> Producer<T> {
     pub fn position(&self) -> u64 {
         self.cursor.position
     }
+
+    /// Values are counted by their position.
+    #[inline(always)]
+    fn count_published(&self) {}
 
     /// Looks at the consumer's progress, as the ring looks full by what was last seen of it.
     #[cold]
@@ -72,6 +77,15 @@ impl<T: Payload> Producer<T> {
             return Err(PushError { value, reason });
         }
         self.cursor.write(&value);
+        match self.publish_one() {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(PushError { value, reason }),
+        }
+    }
+
+    /// Publishes the value that was written at the cursor.
+    #[inline(always)]
+    pub(super) fn publish_one(&mut self) -> Result<(), RingError> {
         let published = self.cursor.position.wrapping_add(1);
         // Release: who sees the position sees the item. Pairs with the consumer's Acquire load of the same word.
         self.cursor.control().store(published, Ordering::Release);
@@ -79,10 +93,52 @@ impl<T: Payload> Producer<T> {
             self.leave_hint();
         }
         self.endpoint.wake_other();
-        match self.endpoint.check_pages() {
-            Ok(()) => Ok(()),
-            Err(reason) => Err(PushError { value, reason }),
+        self.endpoint.check_pages()
+    }
+
+    /// Claims room for a value, to be written in place and published by committing the grant; dropping it aborts it.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Full`]; [`RingError::Closed`], [`RingError::PeerGaveUp`], [`RingError::WrongProcess`], [`RingError::Corrupted`].
+    pub fn try_claim(&mut self) -> Result<ValueGrant<'_, T>, RingError> {
+        self.room()?;
+        Ok(ValueGrant::new(self))
+    }
+
+    /// As [`try_claim`](Self::try_claim), waiting for room as [`push`](Self::push) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn claim(&mut self) -> Result<ValueGrant<'_, T>, RingError> {
+        self.claim_waiting(None)
+    }
+
+    /// As [`claim`](Self::claim), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
+    pub fn claim_deadline(&mut self, deadline: Instant) -> Result<ValueGrant<'_, T>, RingError> {
+        self.claim_waiting(Some(deadline))
+    }
+
+    fn claim_waiting(&mut self, deadline: Option<Instant>) -> Result<ValueGrant<'_, T>, RingError> {
+        match self.room() {
+            Err(RingError::Full) => self.wait_for_room(deadline)?,
+            found => found?,
         }
+        Ok(ValueGrant::new(self))
+    }
+
+    pub(super) fn check_process(&self) -> Result<(), RingError> {
+        self.endpoint.check_process()
+    }
+
+    /// Where the next value goes.
+    pub(super) fn place(&self, to_write: bool) -> *mut T {
+        self.cursor.place(to_write)
     }
 
     /// Pushes a value, waiting for room as long as a living consumer may make some, or none has come yet.
@@ -183,11 +239,13 @@ producer_side!(impl [<T: Payload>] Producer<T>, ring: Ring<T>);
 /// Looks at the consumer's progress, and notes up to where there is room; whether there is any.
 fn look_for_room<T: Payload>(endpoint: &Endpoint, cursor: &Cursor<T>, limit: &mut u64) -> Result<bool, RingError> {
     // Pairs with the consumer's Release: its reads of those slots happened before we write them.
-    let seen = cursor.limit(endpoint.lines().head().load(Ordering::Acquire));
+    let head = endpoint.lines().head().load(Ordering::Acquire);
+    let seen = cursor.limit(head);
     let room = seen.wrapping_sub(cursor.position);
     if room > cursor.items() {
         return Err(RingError::Corrupted { what: "the room that the head leaves", found: room, limit: cursor.items() });
     }
+    endpoint.lines().note_use(cursor.position.wrapping_sub(head));
     *limit = seen;
     Ok(room > 0)
 }

@@ -11,6 +11,7 @@ use super::consumer::end_is_none;
 use super::endpoint::{Endpoint, Leaving, Other};
 use super::ring::RecordRing;
 use super::sides::consumer_side;
+use super::stats::{CONSUMED, Counted};
 use crate::error::{RingError, Side};
 
 /// The consumer's side of a [`RecordRing`]: one in all processes at a time.
@@ -31,13 +32,17 @@ pub struct RecordConsumer {
     acknowledged: u64,
     /// How far the two may be apart.
     batch: u64,
+    /// What was taken by all consumers, counting once what was taken again after a death.
+    counted: Counted,
 }
 
 impl RecordConsumer {
     /// Goes on at `position`: what lies before it is acknowledged.
-    pub(super) fn new(endpoint: Endpoint, bytes: Bytes, position: u64, batch: u64) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, bytes: Bytes, position: u64, batch: u64) -> Self {
         let offset = bytes.offset(position);
-        Self { endpoint, bytes, position, offset, acknowledged: position, batch }
+        let counted =
+            Counted::load(endpoint.lines().counter::<CONSUMED>(), endpoint.lines().counter::<{ CONSUMED + 8 }>());
+        Self { endpoint, bytes, position, offset, acknowledged: position, batch, counted }
     }
 
     /// Bytes of the ring, framing included, taken since it was made.
@@ -45,28 +50,46 @@ impl RecordConsumer {
         self.position
     }
 
+    /// Tells whoever looks how much was taken, with what is acknowledged.
+    #[inline(always)]
+    fn count_consumed(&self) {
+        self.counted
+            .store(self.endpoint.lines().counter::<CONSUMED>(), self.endpoint.lines().counter::<{ CONSUMED + 8 }>());
+    }
+
     /// Finds the next record; acknowledges in batches what was taken by earlier calls.
     #[inline(always)]
     fn find(&mut self) -> Result<Found, RingError> {
+        match self.next()? {
+            Some(found) => Ok(found),
+            None => self.empty().map_err(|error| self.endpoint.explain(error)),
+        }
+    }
+
+    /// As [`find`](Self::find), without asking how the producer is if there is none.
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> Result<Option<Found>, RingError> {
         self.endpoint.check_process()?;
         if self.position.wrapping_sub(self.acknowledged) >= self.batch {
             self.acknowledge();
         }
-        let found = match self.bytes.look(self.position, self.offset) {
-            Ok(Some(found)) => Ok(found),
-            Ok(None) => self.empty(),
-            Err(error) => Err(error),
-        };
-        found.map_err(|error| self.endpoint.explain(error))
+        let found = self.bytes.look(self.position, self.offset).map_err(|error| self.endpoint.explain(error))?;
+        // Nothing to do: a good moment to let the producer know.
+        if found.is_none() && self.acknowledged != self.position {
+            self.acknowledge();
+        }
+        Ok(found)
+    }
+
+    /// Lends the record that [`next`](Self::next) found just now.
+    #[inline(always)]
+    pub(crate) fn view(&mut self, found: Found) -> View<'_> {
+        View { consumer: self, found }
     }
 
     /// Empty for now, or for good.
     #[inline]
-    fn empty(&mut self) -> Result<Found, RingError> {
-        // Nothing to do: a good moment to let the producer know.
-        if self.acknowledged != self.position {
-            self.acknowledge();
-        }
+    fn empty(&self) -> Result<Found, RingError> {
         let Some(gone) = self.gone() else { return Err(RingError::Empty) };
         // What was committed before it left is visible now that its leaving is: look once more.
         self.bytes.look(self.position, self.offset)?.ok_or(gone)
@@ -94,6 +117,7 @@ impl RecordConsumer {
     fn step_over(&mut self, found: Found) {
         self.offset = self.offset_of(found.end);
         self.position = found.end;
+        self.counted.add(found.len);
     }
 
     /// Lends a view of the next record in place, if there is one. [`View::release`] goes on to the next; dropping the view does not.
@@ -170,7 +194,7 @@ impl RecordConsumer {
         end_is_none(found)?.map(|found| self.pop_found(found, record)).transpose()
     }
 
-    fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
+    pub(crate) fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
         self.bytes.append_to(self.offset_of(found.start), found.len, record)?;
         if let Err(lost) = self.endpoint.check_pages() {
             record.clear();

@@ -11,6 +11,7 @@ use super::endpoint::{Endpoint, Leaving, Lines, Other};
 use super::grant::Grant;
 use super::ring::RecordRing;
 use super::sides::producer_side;
+use super::stats::{Counted, PUBLISHED};
 use crate::error::{PushError, RingError, Side};
 use crate::record::{self, CONTROL, Place};
 
@@ -37,13 +38,15 @@ pub struct RecordProducer {
     /// A word that is held back until all records of a slice stand: where, and what.
     held_back: Option<(u64, u64)>,
     holding_back: bool,
+    /// What was published by all producers.
+    counted: Counted,
     /// Room that a grant was given for and that did not come back: leaked, if it is found here.
     pub(super) lent: Option<Place>,
 }
 
 impl RecordProducer {
     /// Goes on at `position`, where the committed part ends.
-    pub(super) fn new(endpoint: Endpoint, bytes: Bytes, position: u64) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, bytes: Bytes, position: u64, counted: Counted) -> Self {
         let offset = bytes.offset(position);
         // The last producer may have written payload behind the tail.
         bytes.clear(offset + CONTROL as u64, (offset / LINE + 1) * LINE);
@@ -57,6 +60,7 @@ impl RecordProducer {
             clean_to,
             held_back: None,
             holding_back: false,
+            counted,
             lent: None,
         };
         producer.leave_hint();
@@ -66,6 +70,13 @@ impl RecordProducer {
     /// Bytes of the ring, framing included, used since it was made, by all its producers: where a successor goes on.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Tells whoever looks how much was published.
+    #[inline(always)]
+    fn count_published(&self) {
+        self.counted
+            .store(self.endpoint.lines().counter::<PUBLISHED>(), self.endpoint.lines().counter::<{ PUBLISHED + 8 }>());
     }
 
     /// The longest record that the ring takes.
@@ -304,6 +315,7 @@ impl RecordProducer {
         }
         self.position = end;
         self.offset = next;
+        self.counted.add(len);
         self.prepare_next_line();
     }
 
@@ -391,12 +403,13 @@ fn look_for_room(
     if used > bytes.ring {
         return Err(RingError::Corrupted { what: "the distance from head to tail", found: used, limit: bytes.ring });
     }
+    endpoint.lines().note_use(used);
     *limit = (head / LINE * LINE).wrapping_add(bytes.ring - LINE);
     Ok(end <= *limit)
 }
 
-/// Follows committed records to the first word that is not: where a successor goes on.
-pub(super) fn find_tail(lines: &Lines, bytes: &Bytes) -> Result<u64, RingError> {
+/// Follows committed records to the first word that is not: where a successor goes on, and what was published before.
+pub(crate) fn find_tail(lines: &Lines, bytes: &Bytes) -> Result<(u64, Counted), RingError> {
     let head = read_head(lines)?;
     let hint = lines.tail_hint().load(Ordering::Acquire);
     let distance = |position: u64| {
@@ -407,14 +420,19 @@ pub(super) fn find_tail(lines: &Lines, bytes: &Bytes) -> Result<u64, RingError> 
     // Both are where some record began; the later one saves steps.
     let mut position = distance(if hint.is_multiple_of(CONTROL as u64) { head.max(hint) } else { head })?;
     // Each step goes forward, and all of them together no further than one lap.
+    let mut counted = Counted::load(lines.counter::<PUBLISHED>(), lines.counter::<{ PUBLISHED + 8 }>());
     while let Some(found) = bytes.look(position, bytes.offset(position))? {
         position = distance(found.end)?;
+        // Those before the hint are counted already.
+        if position > hint {
+            counted.add(found.len);
+        }
     }
-    Ok(position)
+    Ok((position, counted))
 }
 
 /// How far the consumer has acknowledged, if it is a place where a record can begin.
-pub(super) fn read_head(lines: &Lines) -> Result<u64, RingError> {
+pub(crate) fn read_head(lines: &Lines) -> Result<u64, RingError> {
     // Pairs with the consumer's Release.
     let head = lines.head().load(Ordering::Acquire);
     if head > record::MAX_POSITION || !head.is_multiple_of(CONTROL as u64) {

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use ipc_core::peer::{RoleTable, Roles};
 use ipc_core::segment::PayloadType;
 use ipc_core::sync::{CACHE_LINE, Ordering};
 use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
@@ -9,24 +10,34 @@ use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
 use super::bytes::Bytes;
 use super::consumer::Consumer;
 use super::cursor::{Cursor, Layout};
-use super::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines, SideState, Stats};
+use super::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines, ROLES, SideState};
 use super::producer::Producer;
 use super::record_consumer::RecordConsumer;
 use super::record_producer::{RecordProducer, find_tail, read_head};
+use super::stats::{Stats, Unit};
 use crate::error::{RingError, Side};
 use crate::record;
 
 /// The kind of [`Ring`]: the code holds the layout's version.
-pub(super) const SLOTS: ObjectKind =
-    ObjectKind { name: "spsc ring of slots", code: u64::from_le_bytes(*b"spscslt\x01") };
+pub(crate) const SLOTS: ObjectKind =
+    ObjectKind { name: "spsc ring of slots", code: u64::from_le_bytes(*b"spscslt\x02") };
 /// The kind of [`RecordRing`].
-pub(super) const RECORDS: ObjectKind =
-    ObjectKind { name: "spsc ring of records", code: u64::from_le_bytes(*b"spscrec\x01") };
+pub(crate) const RECORDS: ObjectKind =
+    ObjectKind { name: "spsc ring of records", code: u64::from_le_bytes(*b"spscrec\x02") };
 
 /// The capacity as it was asked for, then how much there is of what the ring is made of: cells, or bytes.
 fn write_geometry(region: &Region, capacity: u64, extent: u64) {
     region.u64_at(GEOMETRY).store(capacity, Ordering::Relaxed);
     region.u64_at(GEOMETRY + 8).store(extent, Ordering::Relaxed);
+    name_roles(region, 0);
+}
+
+/// Names the two roles whose lines stand at `at`.
+pub(crate) fn name_roles(region: &Region, at: usize) {
+    let table = RoleTable { offset: ROLES.offset + at as u64, ..ROLES };
+    for (index, side) in [Side::Producer, Side::Consumer].into_iter().enumerate() {
+        table.name(region, index as u32, &side.to_string());
+    }
 }
 
 /// Reads the capacity once, derives everything from it, and compares that with what stands there and with the object's size.
@@ -43,7 +54,7 @@ fn read_geometry(object: &Object, derive: impl FnOnce(u64) -> Option<(u64, u64)>
     }
 }
 
-fn check_capacity(found: u64, asked: Option<u64>, name: &str) -> Result<(), Error> {
+pub(crate) fn check_capacity(found: u64, asked: Option<u64>, name: &str) -> Result<(), Error> {
     match asked {
         Some(asked) if asked != found => Err(Error::ObjectMismatch {
             name: name.to_owned(),
@@ -56,7 +67,10 @@ fn check_capacity(found: u64, asked: Option<u64>, name: &str) -> Result<(), Erro
 }
 
 /// Finds, or else makes; whoever loses the race to make it finds it.
-fn find_or_make<R>(open: impl Fn() -> Result<R, Error>, create: impl Fn() -> Result<R, Error>) -> Result<R, Error> {
+pub(crate) fn find_or_make<R>(
+    open: impl Fn() -> Result<R, Error>,
+    create: impl Fn() -> Result<R, Error>,
+) -> Result<R, Error> {
     match open() {
         Err(Error::ObjectNotFound { .. }) => match create() {
             Err(Error::ObjectExists { .. }) => open(),
@@ -67,7 +81,11 @@ fn find_or_make<R>(open: impl Fn() -> Result<R, Error>, create: impl Fn() -> Res
 }
 
 /// An endpoint with where it goes on; or, if the ring turned out to be damaged, the endpoint given up and the error.
-fn claimed<T>(object: &Object, mut endpoint: Endpoint, found: Result<T, RingError>) -> Result<(Endpoint, T), Error> {
+pub(crate) fn claimed<T>(
+    object: &Object,
+    mut endpoint: Endpoint,
+    found: Result<T, RingError>,
+) -> Result<(Endpoint, T), Error> {
     match found {
         Ok(found) => Ok((endpoint, found)),
         Err(error) => {
@@ -107,7 +125,14 @@ impl<T: Payload> Ring<T> {
         };
         let cells = Layout::<T>::cells(capacity).ok_or_else(invalid)?;
         let write = |region: &Region| write_geometry(region, capacity, cells);
-        Self::check(segment.create_object(name, SLOTS, PayloadType::of::<T>(), bytes, write)?)
+        Self::check(segment.create_object_with_roles(
+            name,
+            SLOTS,
+            PayloadType::of::<T>(),
+            bytes,
+            Roles::own(ROLES),
+            write,
+        )?)
     }
 
     /// Finds the ring of that name.
@@ -152,12 +177,17 @@ impl<T: Payload> Ring<T> {
 
     /// The ring's counters. Disturbs nobody, beyond fetching their lines.
     pub fn stats(&self) -> Stats {
-        self.lines.stats()
+        self.lines.stats(self.capacity, Unit::Values(size_of::<T>() as u64))
     }
 
     /// How a side is, and who has it. Asks the kernel whether it lives.
     pub fn side(&self, side: Side) -> SideState {
         self.lines.side(side)
+    }
+
+    /// The object's bytes.
+    pub(crate) fn region(&self) -> &Region {
+        &self.object.region
     }
 
     /// Claims the producer's side for this process: goes on where the last producer's last published message ended.
@@ -167,7 +197,7 @@ impl<T: Payload> Ring<T> {
     /// [`Error::RoleHeld`] if a living producer has it; [`Error::Corrupted`] if the ring's control words contradict each other.
     pub fn producer(&self) -> Result<Producer<T>, Error> {
         let endpoint = Endpoint::claim(self.lines.clone(), Side::Producer)?;
-        let (endpoint, (cursor, _)) = claimed(&self.object, endpoint, self.cursor_at_tail())?;
+        let (endpoint, (cursor, _)) = claimed(&self.object, endpoint, cursor_at_tail(&self.lines, self.cells))?;
         Ok(Producer::new(endpoint, cursor))
     }
 
@@ -178,22 +208,20 @@ impl<T: Payload> Ring<T> {
     /// As [`producer`](Self::producer).
     pub fn consumer(&self) -> Result<Consumer<T>, Error> {
         let endpoint = Endpoint::claim(self.lines.clone(), Side::Consumer)?;
-        let (endpoint, (mut cursor, head)) = claimed(&self.object, endpoint, self.cursor_at_tail())?;
-        let available = cursor.position;
-        cursor.go_to(head);
-        Ok(Consumer::new(endpoint, cursor, available, Layout::<T>::batch(self.capacity)))
+        let (endpoint, (cursor, head)) = claimed(&self.object, endpoint, cursor_at_tail(&self.lines, self.cells))?;
+        Ok(Consumer::at_head(endpoint, cursor, head, Layout::<T>::batch(self.capacity)))
     }
+}
 
-    /// A cursor where the published part ends, and where the acknowledged part does.
-    fn cursor_at_tail(&self) -> Result<(Cursor<T>, u64), RingError> {
-        // Head first: what is published can only grow after it was read. Pairs with the consumer's Release.
-        let head = self.lines.head().load(Ordering::Acquire);
-        // Pairs with the producer's Release: all that was published before it is seen.
-        let hint = self.lines.tail_hint().load(Ordering::Acquire);
-        let mut cursor = Cursor::new(&self.lines, self.cells as usize, hint);
-        cursor.find_tail(head)?;
-        Ok((cursor, head))
-    }
+/// A cursor where the published part ends, and where the acknowledged part does.
+pub(crate) fn cursor_at_tail<T: Payload>(lines: &Lines, cells: u64) -> Result<(Cursor<T>, u64), RingError> {
+    // Head first: what is published can only grow after it was read. Pairs with the consumer's Release.
+    let head = lines.head().load(Ordering::Acquire);
+    // Pairs with the producer's Release: all that was published before it is seen.
+    let hint = lines.tail_hint().load(Ordering::Acquire);
+    let mut cursor = Cursor::new(lines, cells as usize, hint);
+    cursor.find_tail(head)?;
+    Ok((cursor, head))
 }
 
 /// A one-to-one ring of records of any length, without a side: to make it before a `fork`, to claim a side later, or to
@@ -223,7 +251,14 @@ impl RecordRing {
             });
         };
         let write = |region: &Region| write_geometry(region, capacity as u64, bytes);
-        Self::check(segment.create_object(name, RECORDS, PayloadType::bytes(), size, write)?)
+        Self::check(segment.create_object_with_roles(
+            name,
+            RECORDS,
+            PayloadType::bytes(),
+            size,
+            Roles::own(ROLES),
+            write,
+        )?)
     }
 
     /// Finds the ring of that name.
@@ -273,9 +308,9 @@ impl RecordRing {
         record::max_record(self.capacity)
     }
 
-    /// The ring's counters; positions are bytes. Disturbs nobody, beyond fetching their lines.
+    /// The ring's counters. Disturbs nobody, beyond fetching their lines.
     pub fn stats(&self) -> Stats {
-        self.lines.stats()
+        self.lines.stats(self.capacity, Unit::Bytes)
     }
 
     /// How a side is, and who has it. Asks the kernel whether it lives.
@@ -291,8 +326,8 @@ impl RecordRing {
     pub fn producer(&self) -> Result<RecordProducer, Error> {
         let endpoint = Endpoint::claim(self.lines.clone(), Side::Producer)?;
         let bytes = self.data();
-        let (endpoint, position) = claimed(&self.object, endpoint, find_tail(&self.lines, &bytes))?;
-        Ok(RecordProducer::new(endpoint, bytes, position))
+        let (endpoint, (position, counted)) = claimed(&self.object, endpoint, find_tail(&self.lines, &bytes))?;
+        Ok(RecordProducer::new(endpoint, bytes, position, counted))
     }
 
     /// Claims the consumer's side for this process: goes on after the last record that was acknowledged.

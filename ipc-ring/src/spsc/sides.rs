@@ -1,6 +1,7 @@
 //! What both kinds of producer have, and both kinds of consumer: being made, waiting, and leaving.
 
-/// The part of a producer that does not depend on what it carries. Needs the fields `endpoint`, and `position` as a method.
+/// The part of a producer that does not depend on what it carries. Needs the field `endpoint`, and `position` and
+/// `count_published` as methods.
 macro_rules! producer_side {
     (impl [$($generics:tt)*] $handle:ty, ring: $ring:ty) => {
         impl $($generics)* $handle {
@@ -70,6 +71,7 @@ macro_rules! producer_side {
             /// Leaves word of how far we are, for a successor. Every publication since began at or after it.
             #[inline(always)]
             fn leave_hint(&self) {
+                self.count_published();
                 // Release: a consumer that claims its side goes by it, and has to see all that was published before it.
                 self.endpoint.lines().tail_hint().store(self.position(), Ordering::Release);
             }
@@ -113,8 +115,8 @@ macro_rules! producer_side {
     };
 }
 
-/// The part of a consumer that does not depend on what it carries. Needs the fields `endpoint` and `acknowledged`, and `position` as a
-/// method.
+/// The part of a consumer that does not depend on what it carries. Needs the fields `endpoint` and `acknowledged`, and `position` and
+/// `count_consumed` as methods.
 macro_rules! consumer_side {
     (impl [$($generics:tt)*] $handle:ty, ring: $ring:ty) => {
         impl $($generics)* $handle {
@@ -179,6 +181,7 @@ macro_rules! consumer_side {
                     return;
                 }
                 self.acknowledged = self.position();
+                self.count_consumed();
                 // Release: our reads happened before the producer, which loads this with Acquire, writes there again.
                 self.endpoint.lines().head().store(self.acknowledged, Ordering::Release);
                 self.endpoint.wake_other();

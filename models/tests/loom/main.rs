@@ -5,7 +5,10 @@
 #![cfg(ipc_model = "loom")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a model fails by panicking")]
 
+mod broadcast;
+mod cell;
 mod records;
+mod slab;
 mod sleep;
 mod takeover;
 mod typed;

@@ -1,0 +1,193 @@
+//! The table of lanes in its object: where they lie, and who has them.
+
+use std::sync::Arc;
+
+use ipc_core::peer::{RoleState, RoleTable, Roles};
+use ipc_core::sync::{LINE_PAIR, Ordering};
+use ipc_core::{Error, Object, Region};
+
+use super::{Announcement, Announcements};
+use crate::error::Side;
+use crate::spsc::endpoint::{DATA, Endpoint, GEOMETRY, Lines, ROLES};
+
+/// Lanes of a ring for which nothing else was said.
+const DEFAULT_LANES: usize = 16;
+/// Most lanes of a ring.
+const MOST_LANES: usize = 1024;
+const _: () = assert!(MOST_LANES <= Announcements::MOST);
+
+/// Where the announcements stand: behind the ring's own lines.
+const ANNOUNCEMENTS: usize = DATA;
+
+/// How large a ring with lanes is to be. A capacity alone is one of these as well: `4096.into()`.
+///
+/// Every lane has room of its own, so the segment has to have room for all of them, used or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub(crate) capacity: usize,
+    pub(crate) lanes: usize,
+}
+
+impl Options {
+    /// Room for so many values, or bytes of records, from each producer; and 16 producers.
+    pub const fn new(capacity: usize) -> Self {
+        Self { capacity, lanes: DEFAULT_LANES }
+    }
+
+    /// So many producers at a time: 1 to 1024. Fixed when the ring is made; lanes are given back by those who leave and taken back from the dead.
+    #[must_use]
+    pub const fn lanes(self, lanes: usize) -> Self {
+        Self { lanes, ..self }
+    }
+}
+
+impl From<usize> for Options {
+    fn from(capacity: usize) -> Self {
+        Self::new(capacity)
+    }
+}
+
+/// What is derived from a ring's options, and checked against what stands in the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    /// As it was asked for: values, or bytes.
+    pub(crate) capacity: u64,
+    /// What a lane's data is made of: cells, or bytes.
+    pub(crate) extent: u64,
+    pub(crate) lanes: usize,
+    /// Bytes of a lane, lines and data.
+    lane: usize,
+    /// Bytes of the object.
+    pub(crate) size: u64,
+}
+
+impl Geometry {
+    /// `extent` and `data` are what a lane of this capacity is made of, and its bytes. `None` if there is no such ring.
+    pub(crate) fn new(options: Options, (extent, data): (u64, u64)) -> Option<Self> {
+        let Options { capacity, lanes } = options;
+        if !(1..=MOST_LANES).contains(&lanes) {
+            return None;
+        }
+        let lane = data.checked_add(DATA as u64)?.checked_next_multiple_of(LINE_PAIR as u64)?;
+        let size = lane.checked_mul(lanes as u64)?.checked_add(Self::first(lanes) as u64)?;
+        let lane = usize::try_from(lane).ok().filter(|_| isize::try_from(size).is_ok())?;
+        Some(Self { capacity: capacity as u64, extent, lanes, lane, size })
+    }
+
+    /// Where the first lane begins.
+    const fn first(lanes: usize) -> usize {
+        ANNOUNCEMENTS + Announcements::bytes(lanes)
+    }
+
+    /// Where the roles stand: the consumer's with the ring's own lines, and the producers' with their lanes.
+    pub(crate) fn roles(&self) -> Roles {
+        let offset = Self::first(self.lanes) as u64 + ROLES.offset;
+        Roles { own: ROLES, places: RoleTable { offset, stride: self.lane as u64, count: self.lanes as u32 } }
+    }
+
+    /// Writes what [`read`](Self::read) checks: the capacity as it was asked for, what a lane is made of, and the lanes; and names the roles.
+    pub(crate) fn write(&self, region: &Region) {
+        let Roles { own, places } = self.roles();
+        own.name(region, 1, "consumer");
+        (0..places.count).for_each(|lane| places.name(region, lane, "producer"));
+        for (index, word) in [self.capacity, self.extent, self.lanes as u64].into_iter().enumerate() {
+            region.u64_at(GEOMETRY + 8 * index).store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads capacity and lanes once, derives everything from them, and compares that with what stands there and with the object's size.
+    pub(crate) fn read(object: &Object, derive: impl FnOnce(u64) -> Option<(u64, u64)>) -> Result<Self, Error> {
+        let word = |index: usize| object.region.u64_at(GEOMETRY + 8 * index).load(Ordering::Relaxed);
+        let (capacity, extent, lanes) = (word(0), word(1), word(2));
+        let options = usize::try_from(capacity).ok().zip(usize::try_from(lanes).ok());
+        let derived = options
+            .and_then(|(capacity, lanes)| Self::new(Options { capacity, lanes }, derive(capacity as u64)?))
+            .filter(|derived| derived.extent == extent && derived.size == object.region.len() as u64);
+        derived.ok_or_else(|| {
+            object.corrupted(
+                "the geometry of the ring",
+                "lanes and an extent that make up its size",
+                format!("capacity {capacity}, extent {extent}, lanes {lanes}, size {}", object.region.len()),
+            )
+        })
+    }
+}
+
+/// The lanes of one ring.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    /// The ring's own lines: its consumers', and the bell.
+    lines: Lines,
+    lanes: Arc<[Lines]>,
+    announcements: Announcements,
+}
+
+impl Table {
+    pub(crate) fn new(object: &Object, geometry: &Geometry) -> Result<Self, Error> {
+        let lines = Lines::new(object)?;
+        let announcements = Announcements::new(&object.region, ANNOUNCEMENTS, geometry.lanes);
+        let first = Geometry::first(geometry.lanes);
+        let lane = |index: usize| {
+            lines.lane(first + index * geometry.lane, geometry.lane, Announcement::new(announcements, index))
+        };
+        let lanes = (0..geometry.lanes).map(lane).collect();
+        Ok(Self { lines, lanes, announcements })
+    }
+
+    /// The ring's own lines.
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
+    /// The lines of each lane, in the order of the table.
+    pub(crate) fn lanes(&self) -> &[Lines] {
+        &self.lanes
+    }
+
+    pub(crate) fn announcements(&self) -> &Announcements {
+        &self.announcements
+    }
+
+    /// Claims a lane for a producer of this process: the first that nobody has; if there is none, the first whose holder is dead. What was published there and
+    /// not popped stays, and is popped first.
+    ///
+    /// The lane has to be [announced](Lines::announce_lane) when the producer is made. If the process dies before that, the consumer finds a lane whose producer is dead.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoFreePlace`] if all lanes are held by the living; [`Error::WrongProcess`].
+    pub(crate) fn claim(&self) -> Result<(usize, Endpoint), Error> {
+        self.lines.region().segment().process().check()?;
+        for from_the_dead in [false, true] {
+            for (index, lane) in self.lanes.iter().enumerate() {
+                let held = matches!(lane.role(Side::Producer).state(), RoleState::Held(_));
+                if held != from_the_dead {
+                    continue;
+                }
+                match Endpoint::claim(lane.clone(), Side::Producer) {
+                    Ok(endpoint) => return Ok((index, endpoint)),
+                    // By one that lives, or one that was faster.
+                    Err(Error::RoleHeld { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Err(Error::NoFreePlace { role: "producer", places: self.lanes.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn geometries_that_cannot_be() {
+        let data = |data| (1, data);
+        assert!(Geometry::new(Options::new(1).lanes(0), data(64)).is_none());
+        assert!(Geometry::new(Options::new(1).lanes(1025), data(64)).is_none());
+        assert!(Geometry::new(Options::new(1).lanes(2), data(u64::MAX / 2)).is_none());
+        assert!(Geometry::new(Options::new(1).lanes(2), data(u64::MAX)).is_none());
+        let geometry = Geometry::new(Options::new(1).lanes(1024), data(64)).unwrap();
+        assert_eq!(geometry.size, (DATA + 17 * 128 + 1024 * (DATA + 128)) as u64);
+    }
+}
