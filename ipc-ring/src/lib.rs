@@ -45,8 +45,8 @@ mod record;
 pub mod broadcast;
 pub mod cell;
 pub mod handles;
-pub mod mpsc;
 pub mod journal;
+pub mod mpsc;
 
 pub mod spsc;
 
