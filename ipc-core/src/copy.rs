@@ -333,6 +333,102 @@ pub unsafe fn read<T: AnyBitPattern>(source: *const u8) -> T {
     unsafe { value.assume_init() }
 }
 
+/// Copies between which and other processes' copies nothing but luck may stand: the reader finds out afterwards whether what it got is torn, and throws it away then.
+///
+/// What tells it is a word that the writer stores *before* it writes, with a Release fence between them, and that the reader loads after it has read, with an Acquire fence between
+/// (H.-J. Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012). To the processor these are the copies above; to a
+/// model checker they are Relaxed accesses of words, where the others are plain ones that must not race.
+pub mod racing {
+    use bytemuck::{AnyBitPattern, NoUninit};
+
+    /// As [`copy`](super::copy).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn copy(source: *const u8, target: *mut u8, len: usize) {
+        #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+        // SAFETY: as the caller says.
+        unsafe {
+            crate::sync::model::copy_racing(source, target, len);
+        }
+        #[cfg(not(any(ipc_model = "loom", ipc_model = "shuttle")))]
+        // SAFETY: as the caller says.
+        unsafe {
+            super::copy(source, target, len);
+        }
+    }
+
+    /// As [`write`](super::write).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn write<T: NoUninit>(target: *mut u8, value: &T) {
+        if crate::sync::MODEL {
+            // SAFETY: a value has no uninitialised bytes, and private memory does not overlap shared memory; the caller vouches for the target.
+            unsafe { copy(std::ptr::from_ref(value).cast(), target, size_of::<T>()) }
+        } else {
+            // SAFETY: as the caller says.
+            unsafe { super::write(target, value) }
+        }
+    }
+
+    /// As [`read`](super::read).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn read<T: AnyBitPattern>(source: *const u8) -> T {
+        if crate::sync::MODEL {
+            let mut value = std::mem::MaybeUninit::<T>::uninit();
+            // SAFETY: the caller vouches for the source; every byte is written, and any bit pattern is a `T`.
+            unsafe {
+                copy(source, value.as_mut_ptr().cast(), size_of::<T>());
+                value.assume_init()
+            }
+        } else {
+            // SAFETY: as the caller says.
+            unsafe { super::read(source) }
+        }
+    }
+
+    /// As [`write_slice`](super::write_slice).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn write_slice<T: NoUninit>(target: *mut u8, values: &[T]) {
+        if crate::sync::MODEL {
+            // SAFETY: as in `write`.
+            unsafe { copy(values.as_ptr().cast(), target, size_of_val(values)) }
+        } else {
+            // SAFETY: as the caller says.
+            unsafe { super::write_slice(target, values) }
+        }
+    }
+
+    /// As [`read_slice`](super::read_slice).
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn read_slice<T: NoUninit + AnyBitPattern>(source: *const u8, values: &mut [T]) {
+        if crate::sync::MODEL {
+            // SAFETY: as in `read`.
+            unsafe { copy(source, values.as_mut_ptr().cast(), size_of_val(values)) }
+        } else {
+            // SAFETY: as the caller says.
+            unsafe { super::read_slice(source, values) }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

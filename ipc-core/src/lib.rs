@@ -38,6 +38,7 @@ pub mod map;
 pub mod payload;
 pub mod peer;
 pub mod segment;
+pub mod slab;
 pub mod sync;
 pub mod wait;
 
@@ -46,3 +47,4 @@ pub use payload::Payload;
 pub use segment::{
     DurableSegment, HugePages, Object, ObjectInfo, ObjectKind, Region, Segment, SegmentOptions, SegmentView,
 };
+pub use slab::{Handle, Slab, SlabBytes, SlabError};

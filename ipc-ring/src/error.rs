@@ -54,6 +54,12 @@ pub enum RingError {
     /// The handle belongs to the process that made it, and this is a child that inherited it by `fork`.
     #[error("this handle belongs to the process that made it: after a fork, claim the role in the child")]
     WrongProcess,
+    /// The producer went on and wrote over what this consumer had not read yet, which only one that does not hold it back can be told. The next call goes on behind what was missed.
+    #[error("{missed} messages were written over before they were read")]
+    Lapped {
+        /// How many messages were missed, exactly.
+        missed: u64,
+    },
     /// A page of the ring was lost under the mapping (its file was truncated, or its file system is full), on an attachment that was asked to survive that:
     /// see [`SegmentOptions::survive_truncation`](ipc_core::SegmentOptions::survive_truncation). Nothing that this call read or wrote can be relied on.
     #[error("the ring has lost pages under its mapping: its file was truncated, or its file system is full")]

@@ -1,7 +1,8 @@
 //! Lock-free rings between processes, as objects in a [`Segment`](ipc_core::Segment).
 //!
-//! [`spsc`] is the one-to-one ring, [`mpsc`] the one with many producers; each twice: for values of one type ([`spsc::Producer`], [`spsc::Consumer`]) and for records of any
-//! length ([`spsc::RecordProducer`], [`spsc::RecordConsumer`]). The same verb means the same act in every ring:
+//! [`spsc`] is the one-to-one ring and [`mpsc`] the one with many producers, each twice: for values of one type ([`spsc::Producer`], [`spsc::Consumer`]) and for records of any
+//! length ([`spsc::RecordProducer`], [`spsc::RecordConsumer`]). [`broadcast`] brings every message to each of many consumers, in the same two layouts, and [`cell`] keeps the latest value of
+//! something, alone or many under keys. The same verb means the same act in every ring:
 //!
 //! | verb | act |
 //! |---|---|
@@ -38,9 +39,15 @@
 
 mod error;
 mod lanes;
+mod publisher;
 mod record;
 
+pub mod broadcast;
+pub mod cell;
+pub mod handles;
+pub mod journal;
 pub mod mpsc;
+
 pub mod spsc;
 
 pub use error::{PushError, RingError, Side};

@@ -205,21 +205,21 @@ fn a_killed_consumers_successor_gets_all_that_was_not_acknowledged() {
 }
 
 #[test]
-fn a_stopped_producer_keeps_its_role() {
+fn a_producer_stopped_for_ten_seconds_keeps_its_role_and_goes_on() {
     if let Some((role, name)) = role() {
         return child(&role, &name);
     }
     let named = rings("stopped");
     let ring = Ring::<u64>::open(&named.segment, "typed").unwrap();
     let mut consumer = ring.consumer().unwrap();
-    let child = start("a_stopped_producer_keeps_its_role", "push", &named.name);
+    let child = start("a_producer_stopped_for_ten_seconds_keeps_its_role_and_goes_on", "push", &named.name);
     let pid = Pid::from_raw(child.0.id() as i32);
     assert_eq!(consumer.pop(), Ok(Some(0)));
     kill(pid, Signal::SIGSTOP).unwrap();
     let mut expected = 1;
     loop {
-        // Longer than a slice: the question after its life is asked, and answered with yes.
-        match consumer.pop_deadline(Instant::now() + Duration::from_millis(300)) {
+        // A hundred times the question after its life is asked, and answered with yes.
+        match consumer.pop_deadline(Instant::now() + Duration::from_secs(10)) {
             Ok(Some(value)) => {
                 assert_eq!(value, expected);
                 expected += 1;

@@ -193,10 +193,7 @@ const ORDERINGS: &[Mutation] = &[
     mutation(
         "role, who looks at the other side: Acquire → Relaxed",
         ROLE,
-        &[(
-            "RoleState::from_bits(self.word.load(Ordering::Acquire))",
-            "RoleState::from_bits(self.word.load(Ordering::Relaxed))",
-        )],
+        &[("from_bits(self.word.load(Ordering::Acquire))", "from_bits(self.word.load(Ordering::Relaxed))")],
         CaughtBy("typed_end"),
     ),
     mutation(
@@ -371,10 +368,16 @@ const STEPS: &[Mutation] = &[
     mutation(
         "a value is acknowledged before it is handed out",
         CONSUMER,
-        &[(
-            "self.cursor.step();\n                return Ok(value);",
-            "self.cursor.step();\n                self.acknowledge();\n                return Ok(value);",
-        )],
+        &[
+            (
+                "pub fn pop(&mut self) -> Result<Option<T>, RingError> {\n        if self.is_ready() {\n            let value = self.cursor.read();\n            if self.endpoint.has_pages() {\n                self.cursor.step();",
+                "pub fn pop(&mut self) -> Result<Option<T>, RingError> {\n        if self.is_ready() {\n            let value = self.cursor.read();\n            if self.endpoint.has_pages() {\n                self.cursor.step();\n                self.acknowledge();",
+            ),
+            (
+                "self.cursor.step();\n                Ok(Some(value))",
+                "self.cursor.step();\n                self.acknowledge();\n                Ok(Some(value))",
+            ),
+        ],
         CaughtBy("takeover_killed_consumer"),
     ),
     mutation(
@@ -414,8 +417,8 @@ const STEPS: &[Mutation] = &[
         "the control word is stored before the item",
         PRODUCER,
         &[(
-            "self.cursor.write(&value);\n        match self.publish_one() {",
-            "let published = self.cursor.position.wrapping_add(1);\n        self.cursor.control().store(published, Ordering::Release);\n        self.cursor.write(&value);\n        match self.publish_one() {",
+            "self.cursor.write(&value);",
+            "self.cursor.control().store(self.cursor.position.wrapping_add(1), Ordering::Release);\n        self.cursor.write(&value);",
         )],
         CaughtBy("typed_values"),
     ),
@@ -578,7 +581,15 @@ fn run_all(copy: &Path, list: &str, words: &[String]) -> Outcome<bool> {
 fn mutated<T>(copy: &Path, mutation: &Mutation, test: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     let path = copy.join(mutation.file);
     let original = std::fs::read_to_string(&path)?;
-    let mut changed = original.clone();
+    std::fs::write(&path, changed(&original, mutation)?)?;
+    let said = test();
+    std::fs::write(&path, original)?;
+    said
+}
+
+/// The file with the mutation in it.
+fn changed(original: &str, mutation: &Mutation) -> Outcome<String> {
+    let mut changed = original.to_owned();
     for (from, to) in mutation.edits {
         let places = changed.matches(from).count();
         if places != 1 {
@@ -586,10 +597,7 @@ fn mutated<T>(copy: &Path, mutation: &Mutation, test: impl FnOnce() -> Outcome<T
         }
         changed = changed.replace(from, to);
     }
-    std::fs::write(&path, changed)?;
-    let said = test();
-    std::fs::write(&path, original)?;
-    said
+    Ok(changed)
 }
 
 /// Runs the models whose name has `filter`; the names of those that failed, or `None`.
@@ -638,4 +646,20 @@ fn copy_tree(root: &Path, copy: &Path) -> Outcome<()> {
         std::fs::copy(from, to)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutation_has_its_place_in_the_source() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+        let misplaced = |mutation: &Mutation| {
+            let source = std::fs::read_to_string(root.join(mutation.file)).unwrap_or_default();
+            changed(&source, mutation).err().map(|error| error.to_string())
+        };
+        let misplaced: Vec<_> = ORDERINGS.iter().chain(STEPS).filter_map(misplaced).collect();
+        assert!(misplaced.is_empty(), "{misplaced:#?}");
+    }
 }

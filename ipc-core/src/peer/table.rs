@@ -37,6 +37,8 @@ pub(crate) mod lease_bytes {
     pub(crate) const REMOVAL: u64 = 1 << 62;
     /// Exclusive while an object is created.
     pub(crate) const OBJECTS: u64 = REMOVAL + 1;
+    /// Exclusive while what stands in the segment is put in order by one of its users.
+    pub(crate) const REPAIR: u64 = REMOVAL + 2;
     /// One byte for each peer from here on.
     pub(crate) const PEERS: u64 = REMOVAL + 1024;
 }

@@ -151,8 +151,10 @@ impl SegmentOptions {
         }
         let peers = PeerTable::attach(map.clone(), geometry.peers_offset as usize, geometry.peer_slots as usize, file)?;
         drop(ByteLock::kept(peers.lease(), lease_bytes::REMOVAL));
-        let (transient, behaviour, threads) = (self.transient, self.behaviour, Mutex::new(()));
-        let attachment = Attachment { map, geometry, id, peers, backing, process, transient, behaviour, threads };
+        let (transient, behaviour) = (self.transient, self.behaviour);
+        let (threads, repair) = (Mutex::new(()), Mutex::new(()));
+        let attachment =
+            Attachment { map, geometry, id, peers, backing, process, transient, behaviour, threads, repair };
         Ok(Some(Segment::assemble(attachment)))
     }
 }

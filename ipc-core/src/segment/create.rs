@@ -160,7 +160,19 @@ impl SegmentOptions {
         let process = process::current()?;
         let peers =
             PeerTable::attach(map.clone(), geometry.peers_offset as usize, geometry.peer_slots as usize, lease)?;
-        let (transient, behaviour, threads) = (self.transient, self.behaviour, Mutex::new(()));
-        Ok(Segment::assemble(Attachment { map, geometry, id, peers, backing, process, transient, behaviour, threads }))
+        let (transient, behaviour) = (self.transient, self.behaviour);
+        let (threads, repair) = (Mutex::new(()), Mutex::new(()));
+        Ok(Segment::assemble(Attachment {
+            map,
+            geometry,
+            id,
+            peers,
+            backing,
+            process,
+            transient,
+            behaviour,
+            threads,
+            repair,
+        }))
     }
 }

@@ -28,7 +28,7 @@ pub use view::{ObjectView, SegmentView};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, PeerDescription, Result};
 use crate::map::{Mapping, ReadWrite};
@@ -87,6 +87,15 @@ struct Attachment {
     behaviour: Behaviour,
     /// Threads of this process share a description, and so the kernel's locks: this one is between them.
     threads: Mutex<()>,
+    /// The same, for the lock of repairs, which is held across calls that take the one above.
+    repair: Mutex<()>,
+}
+
+/// From [`Segment::lock_for_repair`]; freed when it drops, the kernel's lock first.
+#[derive(Debug)]
+pub struct RepairLock<'a> {
+    _bytes: ByteLock<'a>,
+    _threads: MutexGuard<'a, ()>,
 }
 
 impl Drop for Attachment {
@@ -178,6 +187,7 @@ impl Segment {
             peers,
             process,
             threads: Mutex::new(()),
+            repair: Mutex::new(()),
             ..**inner
         }))
     }
@@ -282,6 +292,20 @@ impl Segment {
     /// Of all processes only one at a time makes objects, or makes the segment grow.
     fn lock_objects(&self) -> Result<ByteLock<'_>> {
         ByteLock::acquire(self.lease_file(), lease_bytes::OBJECTS, Lock::Exclusive, "the directory of objects")
+    }
+
+    /// Keeps all others from doing the same until the value drops, in this process and in any other: for crates whose objects are put in order by one process at a
+    /// time, such as a journal that is recovered. The kernel frees it when the process dies. One lock for the whole segment, not for an object.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if a living process has it for seconds; [`Error::WrongProcess`], [`Error::Lost`].
+    pub fn lock_for_repair(&self) -> Result<RepairLock<'_>> {
+        self.check()?;
+        let threads = self.inner.repair.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes =
+            ByteLock::acquire(self.lease_file(), lease_bytes::REPAIR, Lock::Exclusive, "the repair of the segment")?;
+        Ok(RepairLock { _bytes: bytes, _threads: threads })
     }
 
     /// Whether both are clones of one attachment.

@@ -5,6 +5,7 @@
 //!
 //! * Under loom, payload is read and written as plain memory through the same word, so that an access which is not ordered with all others by
 //!   happens-before is reported, and a control word read where payload was written last reads that payload.
+//!   What [may race](crate::copy::racing) is read and written by Relaxed accesses of such words instead.
 //! * Under shuttle, payload moves by eight bytes with a point of scheduling before each, so that a copy can be seen half done.
 //!
 //! What a model does not have: time. A sleep ends when it is ended, and a sleeper that nobody wakes is a deadlock, which both checkers report. Only when
@@ -391,6 +392,43 @@ pub(crate) unsafe fn copy(source: *const u8, target: *mut u8, len: usize) {
             // SAFETY: private memory of the dead, for which the caller vouches.
             (_, None) => unsafe { to.write_bytes(0, step) },
             (_, Some(_)) => {}
+        }
+        done += step;
+    }
+}
+
+/// As [`copy`](crate::copy::racing::copy): Relaxed accesses of words, where one of both ends is enrolled.
+///
+/// # Safety
+///
+/// As there.
+#[track_caller]
+pub(crate) unsafe fn copy_racing(source: *const u8, target: *mut u8, len: usize) {
+    let mut done = 0;
+    while done < len {
+        let (from, to) = (source.wrapping_add(done), target.wrapping_add(done));
+        let shared = granule(from as usize).map(|shared| (shared, from as usize, true));
+        let shared = shared.or_else(|| granule(to as usize).map(|shared| (shared, to as usize, false)));
+        let Some((shared, address, reads)) = shared else {
+            // SAFETY: the caller vouches for both ends.
+            unsafe { to.copy_from_nonoverlapping(from, len - done) };
+            return;
+        };
+        // SAFETY: as in `granule_of`.
+        let word = unsafe { &shared.as_ref().word };
+        let within = address % GRANULE;
+        let step = (GRANULE - within).min(len - done);
+        if reads {
+            // What the checker says was read, which need not be what was written last.
+            let bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            // SAFETY: the caller vouches for the target; `within + step` is at most a word.
+            unsafe { to.copy_from_nonoverlapping(bytes[within..].as_ptr(), step) };
+        } else {
+            // The one writer's own bytes beside it.
+            let mut bytes = word.bytes().to_le_bytes();
+            // SAFETY: the caller vouches for the source.
+            unsafe { bytes[within..].as_mut_ptr().copy_from_nonoverlapping(from, step) };
+            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
         }
         done += step;
     }

@@ -9,7 +9,7 @@ const SLEEPING: u32 = 1;
 
 /// A word in shared memory: 1 while somebody sleeps or is about to, 0 otherwise.
 ///
-/// One side sleeps, the other rings. Ringing costs one load from a line that nobody writes while nobody sleeps.
+/// One side sleeps, the other rings. Ringing costs one load from a line that nobody writes while nobody sleeps. [Several](Self::of_many) may sleep on one word.
 ///
 /// # Why no wake-up is lost
 ///
@@ -27,9 +27,18 @@ const SLEEPING: u32 = 1;
 /// Where the publisher's process is not [registered](crate::sync::register_for_heavy_fences), the sleeper's first sleeps are short naps of 200 µs, then longer ones, up to
 /// [`SLICE`](super::SLICE): a store leaves its core within nanoseconds and is found at the next look. A publisher that dies between its store and its
 /// ring costs the sleeper at most a slice.
+///
+/// # Several sleepers
+///
+/// The argument speaks of one sleeper and one publication, so it holds for each of several if nobody but a publisher takes an announcement back, and so none of them does: one that
+/// found something after it had announced itself leaves the word as it is, which costs the next publisher a call that may wake nobody. A publisher that clears the word wakes all whose
+/// announcements it can have cleared: an announcement before the clearing belongs to one who is asleep by then, and is woken by the call behind it, or to one whose sleep the kernel does not let begin, as
+/// the word is not 1 any more. An announcement behind the clearing stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Bell<'a> {
     word: &'a AtomicU32,
+    /// Whether others may sleep here as well.
+    many: bool,
 }
 
 /// How an attempt to sleep ended.
@@ -42,9 +51,14 @@ pub(super) enum Sleep {
 }
 
 impl<'a> Bell<'a> {
-    /// The bell that `word` stands for.
+    /// The bell that `word` stands for, on which one side sleeps.
     pub fn new(word: &'a AtomicU32) -> Self {
-        Self { word }
+        Self { word, many: false }
+    }
+
+    /// The bell that `word` stands for, on which any number of processes sleep: a ring wakes all of them.
+    pub fn of_many(word: &'a AtomicU32) -> Self {
+        Self { word, many: true }
     }
 
     /// Wakes the sleeper, if there is one; returns whether there was. Call it after publishing and a [`light_fence`](crate::sync::light_fence).
@@ -84,7 +98,7 @@ impl<'a> Bell<'a> {
         self.word.store(SLEEPING, Ordering::Relaxed);
         let fenced = heavy_fence();
         if look() {
-            self.word.store(NOBODY, Ordering::Relaxed);
+            self.take_back();
             return Sleep::NotNeeded;
         }
         let limit = if fenced && registered { longest } else { longest.min(nap) };
@@ -92,7 +106,14 @@ impl<'a> Bell<'a> {
             // The word is gone from under us (a truncated file), or futexes are forbidden: pass the time in another way.
             std::thread::sleep(limit);
         }
-        self.word.store(NOBODY, Ordering::Relaxed);
+        self.take_back();
         Sleep::Slept
+    }
+
+    /// After a sleep, or instead of one. Of several sleepers' announcements nobody can say whose it is.
+    fn take_back(&self) {
+        if !self.many {
+            self.word.store(NOBODY, Ordering::Relaxed);
+        }
     }
 }

@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 
 use crate::sync::{AtomicU64, MODEL, Ordering};
 
+/// Nanoseconds since the Unix epoch by the machine's wall clock, as of its last tick, 1 to 10 ms ago: a fifth of the cost of a look at the clock itself.
+pub fn coarse_time() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME_COARSE);
+    now.map_or(0, |now| (now.tv_sec() as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec() as u64))
+}
+
 /// How long a sleeper sleeps before it looks whether its peer is dead and whether it was cancelled. Nothing is taken from
 /// anybody when it passes.
 pub const SLICE: Duration = Duration::from_millis(if MODEL { MODEL_SLICE } else { 100 });

@@ -3,7 +3,8 @@
 
 use std::ptr::NonNull;
 
-use ipc_core::copy;
+use ipc_core::Region;
+use ipc_core::copy::{self, racing};
 use ipc_core::sync::{self, AtomicU64, Ordering};
 
 use super::endpoint::Lines;
@@ -38,6 +39,15 @@ impl Bytes {
         assert!(ring > 0 && ring <= len as u64, "the geometry was checked");
         lines.enroll_data(ring as usize);
         Self { base, ring, max_record: record::max_record(capacity) }
+    }
+
+    /// The `ring` bytes at `at` in a region that was checked to have them, for records of at most `max_record` bytes.
+    pub(crate) fn within(region: &Region, at: usize, ring: u64, max_record: usize) -> Self {
+        assert!(ring > 0 && at as u64 + ring <= region.len() as u64, "the geometry was checked");
+        sync::enroll(region, at, ring as usize);
+        // SAFETY: inside the region, whose first byte is not at address zero.
+        let base = unsafe { NonNull::new_unchecked(region.as_ptr().add(at)) };
+        Self { base, ring, max_record }
     }
 
     /// Where a position lies, from the beginning of the ring. Divides; callers keep it beside the position.
@@ -114,6 +124,28 @@ impl Bytes {
         // initialises exactly those.
         unsafe {
             copy::copy(self.payload(offset), target.as_mut_ptr().add(filled), len);
+            target.set_len(filled + len);
+        }
+        Ok(())
+    }
+
+    /// As [`write`](Self::write), where others may read meanwhile, and find out.
+    #[inline(always)]
+    pub(crate) fn write_racing(&self, offset: u64, at: usize, bytes: &[u8]) {
+        assert!(offset + (CONTROL + at + bytes.len()) as u64 <= self.ring, "inside the ring");
+        // SAFETY: as in `write`.
+        unsafe { racing::copy(bytes.as_ptr(), self.payload(offset).add(at), bytes.len()) }
+    }
+
+    /// As [`append_to`](Self::append_to), where the producer may write meanwhile: what was appended may be torn.
+    #[inline]
+    pub(crate) fn append_racing_to(&self, offset: u64, len: usize, target: &mut Vec<u8>) -> Result<(), RingError> {
+        assert!(offset + (CONTROL + len) as u64 <= self.ring, "inside the ring");
+        target.try_reserve(len).map_err(|_| RingError::OutOfMemory { len })?;
+        let filled = target.len();
+        // SAFETY: as in `append_to`.
+        unsafe {
+            racing::copy(self.payload(offset), target.as_mut_ptr().add(filled), len);
             target.set_len(filled + len);
         }
         Ok(())

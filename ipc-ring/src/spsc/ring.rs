@@ -185,6 +185,11 @@ impl<T: Payload> Ring<T> {
         self.lines.side(side)
     }
 
+    /// The object's bytes.
+    pub(crate) fn region(&self) -> &Region {
+        &self.object.region
+    }
+
     /// Claims the producer's side for this process: goes on where the last producer's last published message ended.
     ///
     /// # Errors

@@ -5,8 +5,11 @@
 #![cfg(ipc_model = "loom")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a model fails by panicking")]
 
+mod broadcast;
+mod cell;
 mod lanes;
 mod records;
+mod slab;
 mod sleep;
 mod takeover;
 mod typed;

@@ -61,6 +61,11 @@ impl<const N: usize> Drop for Spsc<N> {
     }
 }
 
+/// Values of several lines are written and read where they lie, as those of the others that can.
+const fn in_place<const N: usize>() -> bool {
+    N > 8
+}
+
 #[derive(Debug)]
 pub(crate) struct SpscSender<const N: usize> {
     pub(super) producer: Producer<[u64; N]>,
@@ -71,6 +76,11 @@ pub(crate) struct SpscSender<const N: usize> {
 impl<const N: usize> Sender for SpscSender<N> {
     #[inline(always)]
     fn send(&mut self, number: u64) -> Result<()> {
+        if in_place::<N>() {
+            let mut grant = self.producer.claim()?;
+            *grant = content::message(number, self.damage);
+            return Ok(grant.commit()?);
+        }
         self.producer.push(content::message(number, self.damage)).map_err(|error| error.reason.into())
     }
 }
@@ -78,6 +88,9 @@ impl<const N: usize> Sender for SpscSender<N> {
 impl<const N: usize> BatchSender for SpscSender<N> {
     #[inline(always)]
     fn send_batch(&mut self, first: u64, count: usize) -> Result<()> {
+        if in_place::<N>() {
+            return (first..).take(count).try_for_each(|number| self.send(number));
+        }
         for (number, message) in (first..).zip(&mut self.buffer[..count]) {
             *message = content::message(number, self.damage);
         }
@@ -94,6 +107,12 @@ pub(crate) struct SpscReceiver<const N: usize> {
 impl<const N: usize> Receiver for SpscReceiver<N> {
     #[inline(always)]
     fn receive(&mut self) -> Result<u64> {
+        if in_place::<N>() {
+            let Some(view) = self.consumer.peek()? else { anyhow::bail!("the producer has left") };
+            let number = content::check(bytemuck::bytes_of(&*view))?;
+            view.release()?;
+            return Ok(number);
+        }
         match self.consumer.pop()? {
             Some(message) => content::check(bytemuck::bytes_of(&message)),
             None => anyhow::bail!("the producer has left"),
@@ -104,6 +123,9 @@ impl<const N: usize> Receiver for SpscReceiver<N> {
 impl<const N: usize> BatchReceiver for SpscReceiver<N> {
     #[inline(always)]
     fn receive_batch(&mut self, mut each: impl FnMut(u64) -> Result<()>) -> Result<()> {
+        if in_place::<N>() {
+            return each(self.receive()?);
+        }
         let count = self.consumer.pop_slice(&mut self.buffer)?;
         anyhow::ensure!(count > 0, "the producer has left");
         for message in &self.buffer[..count] {

@@ -1,0 +1,85 @@
+//! Every call of a segment, attached to or only looked at.
+
+use ipc_core::segment::PayloadType;
+use ipc_core::{ObjectKind, Segment, SegmentView};
+
+use crate::calls::Calls;
+use crate::rng::Rng;
+
+/// The kind of objects that are made in damaged segments.
+const KIND: ObjectKind = ObjectKind { name: "object of a case", code: u64::from_le_bytes(*b"faultob\x01") };
+
+/// Uses a segment that this process is attached to; `name` is an object's that stands in it, or stood in what it was made from. Its name may be gone then.
+pub fn use_segment(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Calls<'_>) {
+    use_objects(segment, name, rng, calls);
+    if rng.one_in(8) {
+        calls.call("Segment::durable", || segment.durable()?.flush());
+        calls.outcome("Segment::is_linked", || segment.is_linked());
+        calls.call("Segment::unlink_if_last", || segment.unlink_if_last());
+        calls.call("Segment::unlink", || segment.unlink());
+    }
+}
+
+/// As [`use_segment`], but its name stays.
+pub fn use_objects(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Calls<'_>) {
+    let objects = calls.outcome("Segment::objects", || segment.objects()).unwrap_or_default();
+    let peers = calls.outcome("Segment::peers", || segment.peers().collect::<Vec<_>>()).unwrap_or_default();
+    for peer in peers {
+        calls.outcome("Segment::is_alive", || segment.is_alive(peer.id));
+        calls.outcome("Segment::describe_peer", || segment.describe_peer(peer.id).to_string());
+    }
+    for info in objects.iter().take(8) {
+        calls.outcome("Segment::describe_peer of a maker", || segment.describe_peer(info.maker).to_string());
+    }
+    for kind in objects.iter().map(|info| info.kind).chain([KIND.code]).take(4) {
+        let kind = ObjectKind { name: "whatever it is", code: kind };
+        let found = calls.call("Segment::open_object", || segment.open_object(name, kind, PayloadType::bytes()));
+        if let Some(object) = found
+            && object.region.len() >= 8
+        {
+            let at = rng.index(object.region.len() / 8) * 8;
+            calls.outcome("Region::u64_at", || {
+                object.region.u64_at(at).load(ipc_core::sync::Ordering::Relaxed);
+            });
+        }
+    }
+    let size = 1 + rng.index(3000) as u64;
+    let made = calls.call("Segment::create_object", || {
+        segment.create_object("made in a case", KIND, PayloadType::of::<u64>(), size, |region| {
+            (0..region.len() / 8)
+                .for_each(|word| region.u64_at(8 * word).store(u64::MAX, ipc_core::sync::Ordering::Relaxed));
+        })
+    });
+    if let Some(object) = made {
+        calls.check(object.region.len() as u64 == size, || {
+            format!("an object of {size} bytes has {}", object.region.len())
+        });
+    }
+    calls.outcome("Segment::size", || (segment.size(), segment.max_size(), segment.page_size()));
+    if rng.one_in(4) {
+        let more = segment.size().saturating_add(rng.index(3) as u64 * 4096);
+        calls.call("Segment::grow", || segment.grow(more));
+        calls.call("Segment::inherit", || segment.inherit().map(drop));
+    }
+}
+
+/// Uses a segment that this process only looks at.
+pub fn look(view: &SegmentView, rng: &mut Rng, calls: &mut Calls<'_>) {
+    calls.outcome("SegmentView::size", || (view.size(), view.max_size(), view.created_ns(), view.id().to_string()));
+    for peer in calls.outcome("SegmentView::peers", || view.peers().collect::<Vec<_>>()).unwrap_or_default() {
+        calls.outcome("SegmentView::describe_peer", || view.describe_peer(peer.id).to_string());
+    }
+    for info in calls.outcome("SegmentView::objects", || view.objects()).unwrap_or_default() {
+        let (name, kind) = (info.name.clone(), ObjectKind { name: "whatever it is", code: info.kind });
+        calls.call("SegmentView::open_object", || view.open_object(&name, kind, PayloadType::bytes()).map(drop));
+        let Some(object) = calls.call("SegmentView::view", || view.view(info)) else { continue };
+        let mut bytes = [0; 64];
+        let len = object.len().min(bytes.len());
+        let at = rng.index(object.len() - len + 1);
+        calls.outcome("ObjectView::read", || object.read(at, &mut bytes[..len]));
+        if object.len() >= 8 {
+            let at = rng.index(object.len() / 8) * 8;
+            calls.outcome("ObjectView::load_u64", || object.load_u64(at));
+        }
+    }
+}

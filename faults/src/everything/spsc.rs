@@ -1,0 +1,240 @@
+//! Every call of the one-to-one rings.
+
+use ipc_core::{Payload, Segment};
+use ipc_ring::spsc::{Consumer, Grant, Producer, RecordConsumer, RecordProducer, RecordRing, Ring, View};
+use ipc_ring::{RingError, Side};
+
+use super::{CALLS, cancelled, soon, strategy, value};
+use crate::calls::Calls;
+use crate::rng::Rng;
+
+/// Calls that both kinds of producer have, and both kinds of consumer.
+macro_rules! both_kinds {
+    ($name:ident, $handle:ty $(, $generics:ident: $bound:path)?; $other:ident, $check:ident, $call:literal) => {
+        fn $name$(<$generics: $bound>)?(handle: &mut $handle, rng: &mut Rng, calls: &mut Calls<'_>) {
+            calls.outcome(concat!($call, "::", stringify!($other)), || handle.$other());
+            calls.call(concat!($call, "::", stringify!($check)), || handle.$check());
+            calls.outcome(concat!($call, "::position"), || handle.position());
+            handle.set_strategy(strategy(rng));
+        }
+    };
+}
+both_kinds!(of_producer, Producer<T>, T: Payload; has_consumer, check_consumer, "Producer");
+both_kinds!(of_consumer, Consumer<T>, T: Payload; has_producer, check_producer, "Consumer");
+both_kinds!(of_record_producer, RecordProducer; has_consumer, check_consumer, "RecordProducer");
+both_kinds!(of_record_consumer, RecordConsumer; has_producer, check_producer, "RecordConsumer");
+
+/// Lets go of a side in one of the ways that there are.
+macro_rules! leave {
+    ($handle:expr, $rng:expr, $calls:expr, $call:literal) => {
+        match $rng.index(4) {
+            0 => $calls.outcome(concat!($call, "::close"), || $handle.close()),
+            1 => $calls.outcome(concat!($call, "::give_up"), || $handle.give_up()),
+            2 => $calls.outcome(concat!($call, "::hand_over"), || $handle.hand_over()),
+            _ => $calls.outcome(concat!($call, "::drop"), || drop($handle)),
+        }
+    };
+}
+
+/// Uses both sides of the ring of slots called `name`.
+pub fn use_slots<T: Payload>(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Calls<'_>) {
+    let Some(ring) = calls.call("Ring::open", || Ring::<T>::open(segment, name)) else { return };
+    let capacity = ring.capacity();
+    calls.call("Ring::open_or_create", || Ring::<T>::open_or_create(segment, name, capacity).map(drop));
+    for side in [Side::Producer, Side::Consumer] {
+        calls.outcome("Ring::side", || ring.side(side));
+    }
+    calls.outcome("Ring::stats", || ring.stats());
+    let mut producer = calls.call("Ring::producer", || ring.producer());
+    let mut consumer = calls.call("Ring::consumer", || ring.consumer());
+    let mut values: Vec<T> = (0..rng.index(2 * capacity.min(64) + 2)).map(|_| value(rng)).collect();
+    for _ in 0..CALLS {
+        if let Some(producer) = &mut producer {
+            push(producer, &values, rng, calls);
+        }
+        if let Some(consumer) = &mut consumer {
+            pop(consumer, &mut values, rng, calls);
+        }
+    }
+    if let Some(producer) = producer {
+        leave!(producer, rng, calls, "Producer");
+    }
+    if let Some(consumer) = consumer {
+        calls.outcome("Ring::side of a ring in use", || ring.side(Side::Producer));
+        leave!(consumer, rng, calls, "Consumer");
+    }
+}
+
+fn push<T: Payload>(producer: &mut Producer<T>, values: &[T], rng: &mut Rng, calls: &mut Calls<'_>) {
+    let deadline = soon(rng);
+    match rng.index(8) {
+        0..3 => {
+            let value = value(rng);
+            calls.call("Producer::try_push", || producer.try_push(value));
+        }
+        3 => {
+            let value = value(rng);
+            calls.call("Producer::push_deadline", || producer.push_deadline(value, deadline));
+        }
+        4 => _ = calls.call("Producer::try_push_slice", || producer.try_push_slice(values)),
+        5 => _ = calls.call("Producer::push_slice_deadline", || producer.push_slice_deadline(values, deadline)),
+        6 => _ = calls.call("Producer::drain_deadline", || producer.drain_deadline(deadline)),
+        _ => {
+            of_producer(producer, rng, calls);
+            producer.set_cancel(cancelled());
+            let value = value(rng);
+            calls.call("Producer::push", || producer.push(value));
+            calls.call("Producer::push_slice", || producer.push_slice(values));
+        }
+    }
+}
+
+fn pop<T: Payload>(consumer: &mut Consumer<T>, values: &mut [T], rng: &mut Rng, calls: &mut Calls<'_>) {
+    let deadline = soon(rng);
+    match rng.index(8) {
+        0..3 => _ = calls.call("Consumer::try_pop", || consumer.try_pop()),
+        3 => _ = calls.call("Consumer::pop_deadline", || consumer.pop_deadline(deadline)),
+        4 => _ = calls.call("Consumer::try_pop_slice", || consumer.try_pop_slice(values)),
+        5 => _ = calls.call("Consumer::pop_slice_deadline", || consumer.pop_slice_deadline(values, deadline)),
+        6 => _ = calls.outcome("Consumer::acknowledge", || consumer.acknowledge()),
+        _ => {
+            of_consumer(consumer, rng, calls);
+            consumer.set_cancel(cancelled());
+            calls.call("Consumer::pop", || consumer.pop());
+            calls.call("Consumer::pop_slice", || consumer.pop_slice(values));
+        }
+    }
+}
+
+/// Uses both sides of the ring of records called `name`.
+pub fn use_records(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Calls<'_>) {
+    let Some(ring) = calls.call("RecordRing::open", || RecordRing::open(segment, name)) else { return };
+    let capacity = ring.capacity();
+    calls.call("RecordRing::open_or_create", || RecordRing::open_or_create(segment, name, capacity).map(drop));
+    for side in [Side::Producer, Side::Consumer] {
+        calls.outcome("RecordRing::side", || ring.side(side));
+    }
+    calls.outcome("RecordRing::stats", || ring.stats());
+    let mut producer = calls.call("RecordRing::producer", || ring.producer());
+    let mut consumer = calls.call("RecordRing::consumer", || ring.consumer());
+    for _ in 0..CALLS {
+        if let Some(producer) = &mut producer {
+            push_record(producer, rng, calls);
+        }
+        if let Some(consumer) = &mut consumer {
+            pop_record(consumer, rng, calls);
+        }
+    }
+    if let Some(producer) = producer {
+        leave!(producer, rng, calls, "RecordProducer");
+    }
+    if let Some(consumer) = consumer {
+        leave!(consumer, rng, calls, "RecordConsumer");
+    }
+}
+
+/// A record of any length up to a little more than is taken, mostly a short one.
+fn record(most: usize, rng: &mut Rng) -> Vec<u8> {
+    let most = if rng.one_in(3) { most + 2 } else { most.min(80) };
+    let mut bytes = vec![0; rng.index(most.min(1 << 16))];
+    rng.fill(&mut bytes);
+    bytes
+}
+
+fn push_record(producer: &mut RecordProducer, rng: &mut Rng, calls: &mut Calls<'_>) {
+    let (deadline, most) = (soon(rng), producer.max_record());
+    let bytes = record(most, rng);
+    match rng.index(10) {
+        0..3 => _ = calls.call("RecordProducer::try_push", || producer.try_push(&bytes)),
+        3 => _ = calls.call("RecordProducer::push_deadline", || producer.push_deadline(&bytes, deadline)),
+        4 => {
+            let records = vec![bytes; rng.index(6)];
+            calls.call("RecordProducer::try_push_slice", || producer.try_push_slice(&records));
+        }
+        5 => {
+            let records = vec![bytes; rng.index(6)];
+            calls.call("RecordProducer::push_slice_deadline", || producer.push_slice_deadline(&records, deadline));
+        }
+        6 => _ = calls.call("RecordProducer::drain_deadline", || producer.drain_deadline(deadline)),
+        7 => {
+            let end = rng.index(5);
+            calls.call("RecordProducer::try_claim", || {
+                producer.try_claim(bytes.len()).and_then(|it| write(it, &bytes, end))
+            });
+        }
+        8 => {
+            let end = rng.index(5);
+            calls.call("RecordProducer::claim_deadline", || {
+                producer.claim_deadline(bytes.len(), deadline).and_then(|it| write(it, &bytes, end))
+            });
+        }
+        _ => {
+            of_record_producer(producer, rng, calls);
+            producer.set_cancel(cancelled());
+            calls.call("RecordProducer::push", || producer.push(&bytes));
+            calls.call("RecordProducer::push_slice", || producer.push_slice(&[&bytes]));
+        }
+    }
+}
+
+/// Writes a grant, in place or by copying, and ends it in one of the ways that there are.
+fn write(mut grant: Grant<'_>, bytes: &[u8], end: usize) -> Result<(), RingError> {
+    grant.write_at(bytes.len() / 2, &bytes[..bytes.len() / 2])?;
+    grant.iter_mut().zip(bytes).for_each(|(target, byte)| *target ^= byte);
+    match end {
+        0 => {
+            drop(grant);
+            Ok(())
+        }
+        // What leaks is as good as dropped.
+        1 => {
+            std::mem::forget(grant);
+            Ok(())
+        }
+        2 => grant.commit_len(bytes.len() / 3),
+        _ => grant.commit(),
+    }
+}
+
+fn pop_record(consumer: &mut RecordConsumer, rng: &mut Rng, calls: &mut Calls<'_>) {
+    let (deadline, mut bytes) = (soon(rng), Vec::new());
+    let release = rng.one_in(2);
+    match rng.index(10) {
+        0..3 => _ = calls.call("RecordConsumer::try_pop", || consumer.try_pop(&mut bytes)),
+        3 => _ = calls.call("RecordConsumer::pop_deadline", || consumer.pop_deadline(&mut bytes, deadline)),
+        4 => _ = calls.call("RecordConsumer::try_peek", || consumer.try_peek().and_then(|it| read(it, release))),
+        5 => {
+            calls.call("RecordConsumer::peek_deadline", || match consumer.peek_deadline(deadline)? {
+                Some(view) => read(view, release),
+                None => Ok(()),
+            });
+        }
+        6 => {
+            let most = rng.index(20);
+            calls.call("RecordConsumer::try_pop_slice", || {
+                consumer.try_pop_slice(most, |bytes| _ = std::hint::black_box(sum(bytes)))
+            });
+        }
+        7 => _ = calls.outcome("RecordConsumer::acknowledge", || consumer.acknowledge()),
+        _ => {
+            of_record_consumer(consumer, rng, calls);
+            consumer.set_cancel(cancelled());
+            calls.call("RecordConsumer::pop", || consumer.pop(&mut bytes));
+            calls.call("RecordConsumer::pop_slice", || consumer.pop_slice(3, |bytes| _ = sum(bytes)));
+            calls.call("RecordConsumer::peek", || consumer.peek().map(|view| view.is_some()));
+        }
+    }
+}
+
+/// Touches all that is lent.
+fn sum(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte)).sum()
+}
+
+fn read(view: View<'_>, release: bool) -> Result<(), RingError> {
+    std::hint::black_box(sum(&view));
+    let mut copy = vec![0; view.len()];
+    view.copy_to(&mut copy)?;
+    let _ = view.copy_to(&mut copy[..view.len() / 2]);
+    if release { view.release() } else { Ok(()) }
+}

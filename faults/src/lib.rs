@@ -1,0 +1,53 @@
+//! What the world will do to every structure in shared memory, done on purpose, counted, and its damage told: see docs/FAULTS.md.
+//!
+//! `cargo run --release -p faults -- [PART] [--seconds N] [--seed S] [--only NAME] [--case K] [--json FILE]` prints a table of what was tried and what was found, and ends
+//! with 1 if anything was. What it prints of a finding is the command that does the same again.
+//!
+//! A structure is under all of it by implementing [`Structure`](structure::Structure) and standing in [`structures::all`].
+
+pub mod allocation;
+pub mod calls;
+pub mod corrupt;
+pub mod everything;
+pub mod evidence;
+pub mod format;
+pub mod hostile;
+pub mod io;
+pub mod kills;
+pub mod message;
+pub mod options;
+pub mod process;
+pub mod races;
+pub mod report;
+pub mod rng;
+pub mod steps;
+pub mod structure;
+pub mod structures;
+pub mod watch;
+
+use anyhow::Result;
+use options::{Options, Part};
+use report::Report;
+
+/// Runs what was asked for, and prints and writes its table.
+///
+/// # Errors
+///
+/// If the suite itself cannot go on: what it finds is in the report.
+pub fn run(options: &Options) -> Result<Report> {
+    let mut report = Report::default();
+    for part in options.part.each() {
+        let rows = match part {
+            Part::Steps => steps::run(options)?,
+            Part::Kills => kills::run(options)?,
+            Part::All => Vec::new(),
+            Part::Corrupt => corrupt::run(options)?,
+            Part::Hostile => hostile::run(options)?,
+            Part::Races => races::run(options)?,
+            Part::Io => io::run(options)?,
+        };
+        report.add(options, rows);
+    }
+    report.finish(options)?;
+    Ok(report)
+}

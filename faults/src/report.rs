@@ -1,0 +1,137 @@
+//! What was tried, how often, and what was found.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+
+use crate::options::{Options, Part};
+
+/// Something that must not be.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    /// What was seen.
+    pub what: String,
+    /// The command that does the same again.
+    pub again: String,
+}
+
+/// One thing that was tried.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The part that it belongs to.
+    pub part: Part,
+    /// What was tried, and on what.
+    pub name: String,
+    /// How often.
+    pub tried: u64,
+    /// What is counted: "kill points", "mutated segments".
+    pub unit: &'static str,
+    /// What else was counted, in a few words.
+    pub notes: String,
+    /// Other figures, for the JSON only.
+    pub figures: Map<String, Value>,
+    /// What was found: nothing, if all is well. Only the first few are kept.
+    pub violations: Vec<Violation>,
+    /// How many were found.
+    pub found: u64,
+}
+
+/// Of one row's violations so many are told.
+const TOLD: usize = 5;
+
+impl Row {
+    /// A row of which nothing was tried yet.
+    pub fn new(part: Part, name: impl Into<String>, unit: &'static str) -> Self {
+        let (notes, figures, violations) = (String::new(), Map::new(), Vec::new());
+        Self { part, name: name.into(), tried: 0, unit, notes, figures, violations, found: 0 }
+    }
+
+    /// Adds a finding of the case of that number.
+    pub fn violation(&mut self, options: &Options, case: u64, what: impl std::fmt::Display) {
+        self.found += 1;
+        if self.violations.len() < TOLD {
+            let again = options.again(self.part, &self.name, case);
+            self.violations.push(Violation { what: what.to_string(), again });
+        }
+    }
+
+    /// A figure for the JSON.
+    pub fn figure(&mut self, name: &str, value: impl Into<Value>) {
+        self.figures.insert(name.to_owned(), value.into());
+    }
+}
+
+/// All rows of one run.
+#[derive(Debug)]
+pub struct Report {
+    rows: Vec<Row>,
+    begun: Instant,
+    headed: bool,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self { rows: Vec::new(), begun: Instant::now(), headed: false }
+    }
+}
+
+impl Report {
+    /// Whether nothing was found.
+    pub fn is_clean(&self) -> bool {
+        self.rows.iter().all(|row| row.found == 0)
+    }
+
+    /// Adds a part's rows, and prints them.
+    pub fn add(&mut self, options: &Options, rows: Vec<Row>) {
+        if !self.headed {
+            println!("seed {:#x}\n", options.seed());
+            println!("{:<8} {:<56} {:>11} {:<17} {:>6}  notes", "part", "what", "tried", "", "found");
+            self.headed = true;
+        }
+        for row in rows {
+            println!(
+                "{:<8} {:<56} {:>11} {:<17} {:>6}  {}",
+                row.part.name(),
+                row.name,
+                row.tried,
+                row.unit,
+                row.found,
+                row.notes
+            );
+            for violation in &row.violations {
+                println!("  FOUND {}\n        {}", violation.what, violation.again);
+            }
+            self.rows.push(row);
+        }
+    }
+
+    /// Prints the sum, and writes the JSON if it was asked for.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn finish(&self, options: &Options) -> Result<()> {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        println!();
+        for part in options.part.each() {
+            let of_part = || self.rows.iter().filter(move |row| row.part == part);
+            let (tried, found) =
+                (of_part().map(|row| row.tried).sum::<u64>(), of_part().map(|row| row.found).sum::<u64>());
+            println!("{:<8} {tried} tried, {found} violations", part.name());
+        }
+        println!("in {seconds:.0} s");
+        if let Some(path) = &options.json {
+            let rows = self.rows.iter().map(|row| {
+                let violations = row.violations.iter().map(|one| json!({ "what": one.what, "again": one.again }));
+                json!({
+                    "part": row.part.name(), "name": row.name, "tried": row.tried, "unit": row.unit, "found": row.found,
+                    "notes": row.notes, "figures": row.figures, "violations": violations.collect::<Vec<_>>(),
+                })
+            });
+            let all = json!({ "seed": options.seed(), "seconds": seconds, "rows": rows.collect::<Vec<_>>() });
+            std::fs::write(path, serde_json::to_string_pretty(&all)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! Writes the inputs to begin with into `corpus/TARGET` beside this crate: what stands in whole segments, and, of the rings, what stands in them further on.
+
+use std::path::Path;
+
+use fuzz::{RECORDS, SLOTS, Slot, Stage};
+use ipc_core::Segment;
+use ipc_ring::spsc::{RecordRing, Ring};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let stage = Stage::new();
+    put("header", 0, &stage.image[..144])?;
+    put("directory", 0, &stage.image[stage.tables()])?;
+    put("records", 0, &stage.image[stage.object(RECORDS)])?;
+    put("slots", 0, &stage.image[stage.object(SLOTS)])?;
+
+    // A larger segment that may grow, and a lazy one.
+    for (number, lazy) in [(1, false), (2, true)] {
+        let segment = Segment::memfd("seed").size(8192).max_size(1 << 20).lazy(lazy).peers(3).objects(4).create()?;
+        put("header", number, &bytes(&segment, 0..144)?)?;
+        put("directory", number, &bytes(&segment, stage.tables())?)?;
+    }
+    // Rings a lap on, with padding at the end, and closed.
+    let segment = Segment::memfd("seed").size(8192).peers(3).objects(4).create()?;
+    let ring = Ring::<Slot>::create(&segment, SLOTS, 8)?;
+    let records = RecordRing::create(&segment, RECORDS, 512)?;
+    let (mut slots_in, mut slots_out) = (ring.producer()?, ring.consumer()?);
+    let (mut records_in, mut records_out) = (records.producer()?, records.consumer()?);
+    for step in 1..40 {
+        slots_in.try_push([step; 2])?;
+        records_in.try_push(&vec![1; step as usize * 37 % 230])?;
+        if step % 9 == 0 {
+            let number = step as usize / 9;
+            put("slots", number, &bytes(&segment, stage.object(SLOTS))?)?;
+            put("records", number, &bytes(&segment, stage.object(RECORDS))?)?;
+        }
+        slots_out.try_pop()?;
+        records_out.try_pop(&mut Vec::new())?;
+    }
+    slots_in.close();
+    records_in.give_up();
+    put("slots", 9, &bytes(&segment, stage.object(SLOTS))?)?;
+    put("records", 9, &bytes(&segment, stage.object(RECORDS))?)?;
+    Ok(())
+}
+
+/// A part of a segment's bytes as they are now.
+fn bytes(segment: &Segment, range: std::ops::Range<usize>) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::from(segment.segment_fd().ok_or("a memfd has a descriptor")?.try_clone_to_owned()?);
+    let mut bytes = vec![0; range.len()];
+    file.read_exact_at(&mut bytes, range.start as u64)?;
+    Ok(bytes)
+}
+
+/// An input is what stands there, and the seed of what is done with it.
+fn put(target: &str, number: usize, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    std::fs::create_dir_all(&folder)?;
+    let mut input = bytes.to_vec();
+    input.extend((number as u64 * 2).to_le_bytes());
+    std::fs::write(folder.join(format!("seed-{number}")), input)
+}

@@ -1,0 +1,523 @@
+//! Slots of a slab through rings of their handles: large payloads move from process to process without a copy.
+//!
+//! A [`Sender`] moves a [`Slot`], or a share of one, into a ring; from then on it is the ring's, and whoever receives its handle there has it. Any ring whose values can be
+//! [handles](Handle) will do: see [`HandleRing`].
+//!
+//! # When a process dies
+//!
+//! | who, when | the slot |
+//! |---|---|
+//! | the sender, before `send` has returned | is taken back, and its handle, should it have come into the ring, is stale: receivers step over it. Or it was received before, and stays with the receiver |
+//! | the sender, later | is in the ring, and is received |
+//! | the receiver, before it took the slot | is in the ring: its handle was not acknowledged, and its successor gets it |
+//! | the receiver, later | is taken back; a handle that its successor gets again is stale |
+//! | nobody | once both sides have closed, whoever closes second releases what is left in the ring |
+//!
+//! ```
+//! use ipc_core::{Handle, Segment, Slab};
+//! use ipc_ring::handles::{Receiver, Sender};
+//! use ipc_ring::spsc::Ring;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let segment = Segment::memfd("doc-handles").create()?;
+//! let frames = Slab::<[u8; 4096]>::create(&segment, "frames", 16)?;
+//! let mut sender = Sender::new(&frames, Ring::<Handle>::create(&segment, "to screen", 8)?)?;
+//! let mut frame = frames.allocate()?;
+//! frame[0] = 7;
+//! sender.send(frame).map_err(|refused| refused.reason)?;
+//! drop(sender);
+//!
+//! // In another process:
+//! let frames = Slab::<[u8; 4096]>::open(&segment, "frames")?;
+//! let mut receiver = Receiver::new(&frames, Ring::<Handle>::open(&segment, "to screen")?)?;
+//! while let Some(frame) = receiver.recv()? {
+//!     assert_eq!(frame[0], 7);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+use std::time::Instant;
+
+use ipc_core::slab::{Contents, Received, Refused, RingPlace, Shared, Slot};
+use ipc_core::sync::{Ordering, fence};
+use ipc_core::{Error, Handle, Region, Slab, SlabError};
+
+use crate::error::{PushError, RingError, Side};
+use crate::spsc::{Consumer, Producer, Ring, SideState};
+
+/// A ring that can carry handles of a slab.
+///
+/// What it has to keep to, beside the verbs: a handle that was popped comes again, to this consumer's successor, unless the consumer called one of these
+/// methods afterwards.
+pub trait HandleRing {
+    /// Its producer's side.
+    type Producer: PushHandles;
+    /// Its consumer's side.
+    type Consumer: PopHandles;
+
+    /// Whether each handle is popped by one consumer. Otherwise every consumer pops all of them: then only shares can be sent, and the producer has to say what it
+    /// [overwrites](PushHandles::next_overwritten).
+    const ONCE: bool = true;
+
+    /// The object's bytes: where they begin is the ring's identity.
+    fn region(&self) -> &Region;
+
+    /// Claims the producer's side.
+    ///
+    /// # Errors
+    ///
+    /// Those of the ring.
+    fn producer(&self) -> Result<Self::Producer, Error>;
+
+    /// Claims the consumer's side.
+    ///
+    /// # Errors
+    ///
+    /// Those of the ring.
+    fn consumer(&self) -> Result<Self::Consumer, Error>;
+
+    /// Whether all producers and all consumers have closed: what is in the ring waits for nobody.
+    fn is_abandoned(&self) -> bool;
+}
+
+/// Pushes handles: the verbs of all rings.
+pub trait PushHandles {
+    /// Never waits.
+    ///
+    /// # Errors
+    ///
+    /// As the ring's `try_push`.
+    fn try_push(&mut self, handle: Handle) -> Result<(), PushError<Handle>>;
+
+    /// Waits for room, as long as it takes or until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As the ring's `push` and `push_deadline`.
+    fn push(&mut self, handle: Handle, deadline: Option<Instant>) -> Result<(), PushError<Handle>>;
+
+    /// The handle that the next push makes unreachable for all consumers: its slot is released before. None, in a ring that overwrites nothing.
+    fn next_overwritten(&mut self) -> Option<Handle> {
+        None
+    }
+}
+
+/// Pops handles: the verbs of all rings.
+pub trait PopHandles {
+    /// Never waits.
+    ///
+    /// # Errors
+    ///
+    /// As the ring's `try_pop`.
+    fn try_pop(&mut self) -> Result<Handle, RingError>;
+
+    /// Waits for one, as long as it takes or until the deadline. None if the producer has closed and all is popped.
+    ///
+    /// # Errors
+    ///
+    /// As the ring's `pop` and `pop_deadline`.
+    fn pop(&mut self, deadline: Option<Instant>) -> Result<Option<Handle>, RingError>;
+
+    /// As the ring's `acknowledge`.
+    fn acknowledge(&mut self);
+
+    /// Lets go of the side for a successor.
+    fn hand_over(self);
+}
+
+impl HandleRing for Ring<Handle> {
+    type Producer = Producer<Handle>;
+    type Consumer = Consumer<Handle>;
+
+    fn region(&self) -> &Region {
+        Ring::region(self)
+    }
+
+    fn producer(&self) -> Result<Producer<Handle>, Error> {
+        Ring::producer(self)
+    }
+
+    fn consumer(&self) -> Result<Consumer<Handle>, Error> {
+        Ring::consumer(self)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        [Side::Producer, Side::Consumer].into_iter().all(|side| self.side(side) == SideState::Closed)
+    }
+}
+
+impl PushHandles for Producer<Handle> {
+    #[inline]
+    fn try_push(&mut self, handle: Handle) -> Result<(), PushError<Handle>> {
+        Producer::try_push(self, handle)
+    }
+
+    #[inline]
+    fn push(&mut self, handle: Handle, deadline: Option<Instant>) -> Result<(), PushError<Handle>> {
+        match deadline {
+            None => Producer::push(self, handle),
+            Some(deadline) => self.push_deadline(handle, deadline),
+        }
+    }
+}
+
+impl PopHandles for Consumer<Handle> {
+    #[inline]
+    fn try_pop(&mut self) -> Result<Handle, RingError> {
+        Consumer::try_pop(self)
+    }
+
+    #[inline]
+    fn pop(&mut self, deadline: Option<Instant>) -> Result<Option<Handle>, RingError> {
+        match deadline {
+            None => Consumer::pop(self),
+            Some(deadline) => self.pop_deadline(deadline),
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        Consumer::acknowledge(self);
+    }
+
+    fn hand_over(self) {
+        Consumer::hand_over(self);
+    }
+}
+
+/// Why nothing was sent or received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandleError {
+    /// The ring says so.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The slab says so.
+    #[error(transparent)]
+    Slab(#[from] SlabError),
+}
+
+impl<S> From<Refused<S, Self>> for HandleError {
+    fn from(refused: Refused<S, Self>) -> Self {
+        refused.reason
+    }
+}
+
+/// A slot that was not sent, and why.
+pub type NotSent<S> = Refused<S, HandleError>;
+
+/// The producer of a ring of handles, together with the slab.
+///
+/// Dropping it closes the ring's side, as dropping the ring's producer does.
+pub struct Sender<'a, T: Contents + ?Sized, R: HandleRing = Ring<Handle>> {
+    slab: &'a Slab<T>,
+    place: RingPlace,
+    ring: R,
+    /// Until it drops.
+    producer: Option<R::Producer>,
+}
+
+/// The consumer of a ring of handles, together with the slab.
+///
+/// Dropping it releases what is in the ring, and closes its side; to leave it to a successor, [hand over](Self::hand_over). In a panic nothing is released.
+pub struct Receiver<'a, T: Contents + ?Sized, R: HandleRing = Ring<Handle>> {
+    slab: &'a Slab<T>,
+    place: RingPlace,
+    ring: R,
+    /// Until it drops.
+    consumer: Option<R::Consumer>,
+}
+
+impl<'a, T: Contents + ?Sized, R: HandleRing> Sender<'a, T, R> {
+    /// Claims the producer's side of a ring for slots of this slab. First takes back what dead members held: a producer that died in a send was one.
+    ///
+    /// # Errors
+    ///
+    /// Those of claiming the side; [`Error::InvalidOption`] if the ring is in another segment than the slab, or the slab knows too many rings already.
+    pub fn new(slab: &'a Slab<T>, ring: R) -> Result<Self, Error> {
+        let place = place(slab, &ring)?;
+        let producer = Some(ring.producer()?);
+        slab.reclaim();
+        Ok(Self { slab, place, ring, producer })
+    }
+
+    /// The ring's producer, for its settings and what else it says. Handles that are pushed through it directly are stale, or somebody's own affair.
+    pub fn producer(&mut self) -> Option<&mut R::Producer> {
+        self.producer.as_mut()
+    }
+
+    /// Sends a slot if the ring has room; it is the receiver's then, and this process reads and writes it no more.
+    ///
+    /// Beside the push this costs a compare-and-swap on the slot's line and a few stores to a line of this process's own, whatever the size of the slot.
+    ///
+    /// # Errors
+    ///
+    /// The slot comes back, with [`HandleError::Ring`] as from the ring's `try_push`, or [`HandleError::Slab`] as from [`Slot::send`].
+    #[inline]
+    pub fn try_send<'s>(&mut self, slot: Slot<'s, T>) -> Result<(), NotSent<Slot<'s, T>>>
+    where
+        R: ForSlots,
+    {
+        let place = self.place;
+        slot.send(place, |handle| self.push(handle, Push::Now))
+    }
+
+    /// Sends a slot, waiting for room as the ring's `push` does.
+    ///
+    /// # Errors
+    ///
+    /// The slot comes back, with [`HandleError::Ring`] as from the ring's `push`, or [`HandleError::Slab`].
+    #[inline]
+    pub fn send<'s>(&mut self, slot: Slot<'s, T>) -> Result<(), NotSent<Slot<'s, T>>>
+    where
+        R: ForSlots,
+    {
+        let place = self.place;
+        slot.send(place, |handle| self.push(handle, Push::Waiting(None)))
+    }
+
+    /// As [`send`](Self::send), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`RingError::TimedOut`].
+    pub fn send_deadline<'s>(&mut self, slot: Slot<'s, T>, deadline: Instant) -> Result<(), NotSent<Slot<'s, T>>>
+    where
+        R: ForSlots,
+    {
+        let place = self.place;
+        slot.send(place, |handle| self.push(handle, Push::Waiting(Some(deadline))))
+    }
+
+    /// Sends a share of a slot, if the ring has room. To send it into several rings, clone it first: that copies nothing.
+    ///
+    /// # Errors
+    ///
+    /// The share comes back, as from [`try_send`](Self::try_send); [`SlabError::InFlight`] if the slot is in this ring already.
+    pub fn try_send_shared<'s>(&mut self, shared: Shared<'s, T>) -> Result<(), NotSent<Shared<'s, T>>> {
+        let place = self.place;
+        shared.send(place, |handle| self.push(handle, Push::Now))
+    }
+
+    /// Sends a share of a slot, waiting for room as the ring's `push` does.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send) and [`try_send_shared`](Self::try_send_shared).
+    pub fn send_shared<'s>(&mut self, shared: Shared<'s, T>) -> Result<(), NotSent<Shared<'s, T>>> {
+        let place = self.place;
+        shared.send(place, |handle| self.push(handle, Push::Waiting(None)))
+    }
+
+    /// As [`send_shared`](Self::send_shared), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`RingError::TimedOut`].
+    pub fn send_shared_deadline<'s>(
+        &mut self,
+        shared: Shared<'s, T>,
+        deadline: Instant,
+    ) -> Result<(), NotSent<Shared<'s, T>>> {
+        let place = self.place;
+        shared.send(place, |handle| self.push(handle, Push::Waiting(Some(deadline))))
+    }
+
+    #[inline]
+    fn push(&mut self, handle: Handle, how: Push) -> Result<(), HandleError> {
+        let Some(producer) = &mut self.producer else { return Err(RingError::Closed(Side::Producer).into()) };
+        if let Some(overwritten) = producer.next_overwritten() {
+            match self.slab.discard(overwritten, self.place) {
+                // Stale: its sender died before it was sent.
+                Ok(()) | Err(SlabError::Stale(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let pushed = match how {
+            Push::Now => producer.try_push(handle),
+            Push::Waiting(deadline) => producer.push(handle, deadline),
+        };
+        pushed.map_err(|refused| refused.reason.into())
+    }
+
+    /// Says that no more will come. The same as dropping the sender.
+    pub fn close(self) {}
+}
+
+#[derive(Clone, Copy)]
+enum Push {
+    Now,
+    Waiting(Option<Instant>),
+}
+
+impl<'a, T: Contents + ?Sized, R: HandleRing> Receiver<'a, T, R> {
+    /// Claims the consumer's side of a ring for slots of this slab.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::new`].
+    pub fn new(slab: &'a Slab<T>, ring: R) -> Result<Self, Error> {
+        let place = place(slab, &ring)?;
+        let consumer = Some(ring.consumer()?);
+        slab.reclaim();
+        Ok(Self { slab, place, ring, consumer })
+    }
+
+    /// The ring's consumer, for its settings and what else it says. A handle that is popped through it directly is to be [received](Slab::receive).
+    pub fn consumer(&mut self) -> Option<&mut R::Consumer> {
+        self.consumer.as_mut()
+    }
+
+    /// Receives a slot, or a share of one, if there is any. Handles that are stale are stepped over.
+    ///
+    /// Beside the pop this costs a compare-and-swap on the slot's line, for a share up to two.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::Ring`] as from the ring's `try_pop`; [`HandleError::Slab`] if what came is no handle of this slab, or it is corrupted: it was
+    /// popped then, and the next call goes on behind it.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Received<'a, T>, HandleError> {
+        loop {
+            let handle = self.popping()?.try_pop()?;
+            if let Some(received) = self.receive(handle)? {
+                return Ok(received);
+            }
+        }
+    }
+
+    /// Receives a slot, waiting for one as the ring's `pop` does. None if the producer has closed and all was received.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv`](Self::try_recv), and those of the ring's `pop`.
+    #[inline]
+    pub fn recv(&mut self) -> Result<Option<Received<'a, T>>, HandleError> {
+        self.waiting(None)
+    }
+
+    /// As [`recv`](Self::recv), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`RingError::TimedOut`].
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<Option<Received<'a, T>>, HandleError> {
+        self.waiting(Some(deadline))
+    }
+
+    #[inline]
+    fn waiting(&mut self, deadline: Option<Instant>) -> Result<Option<Received<'a, T>>, HandleError> {
+        loop {
+            let Some(handle) = self.popping()?.pop(deadline)? else { return Ok(None) };
+            if let Some(received) = self.receive(handle)? {
+                return Ok(Some(received));
+            }
+        }
+    }
+
+    fn popping(&mut self) -> Result<&mut R::Consumer, RingError> {
+        self.consumer.as_mut().ok_or(RingError::Closed(Side::Consumer))
+    }
+
+    #[inline]
+    fn receive(&self, handle: Handle) -> Result<Option<Received<'a, T>>, HandleError> {
+        match self.slab.receive(handle, self.place) {
+            Ok(received) => Ok(Some(received)),
+            Err(SlabError::Stale(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As the ring's `acknowledge`: the slots that were received are this process's in any case, but their places in the ring are free sooner.
+    pub fn acknowledge(&mut self) {
+        if let Some(consumer) = &mut self.consumer {
+            consumer.acknowledge();
+        }
+    }
+
+    /// Releases what is in the ring, and says that nobody will receive here any more. The same as dropping the receiver.
+    pub fn close(self) {}
+
+    /// Lets go of this side for a successor, which finds what is in the ring.
+    pub fn hand_over(mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            consumer.hand_over();
+        }
+    }
+}
+
+/// Rings in which a whole slot can be sent: each handle is popped by one consumer. See [`HandleRing::ONCE`].
+pub trait ForSlots: HandleRing {}
+
+impl ForSlots for Ring<Handle> {}
+
+fn place<T: Contents + ?Sized, R: HandleRing>(slab: &Slab<T>, ring: &R) -> Result<RingPlace, Error> {
+    slab.ring(ring.region(), R::ONCE).map_err(|error| match error {
+        SlabError::WrongProcess => Error::WrongProcess,
+        error => Error::InvalidOption {
+            option: "ring of handles",
+            expected: "in the slab's segment, and one of as many as the slab was made for".into(),
+            found: error.to_string(),
+        },
+    })
+}
+
+/// Releases everything that a consumer still finds. Only in a ring of which each handle is popped once: otherwise it is the producer that releases.
+fn release_rest<T: Contents + ?Sized, R: HandleRing>(
+    slab: &Slab<T>,
+    place: RingPlace,
+    ring: &R,
+    consumer: &mut R::Consumer,
+) {
+    // No more than it can hold: a producer that goes on pushing does not keep us.
+    for _ in 0..ring.region().len() / size_of::<Handle>() {
+        let Ok(handle) = consumer.try_pop() else { return };
+        // Stale ones are nobody's.
+        let _ = slab.receive(handle, place);
+    }
+}
+
+/// After one side has closed: if the other one had closed before, nobody else will look into the ring.
+fn release_if_abandoned<T: Contents + ?Sized, R: HandleRing>(slab: &Slab<T>, place: RingPlace, ring: &R) {
+    // Each closes its own side and then looks at the other: with this fence on both sides at least one sees the other closed.
+    fence(Ordering::SeqCst);
+    if R::ONCE
+        && ring.is_abandoned()
+        && let Ok(mut consumer) = ring.consumer()
+    {
+        release_rest(slab, place, ring, &mut consumer);
+    }
+}
+
+impl<T: Contents + ?Sized, R: HandleRing> Drop for Sender<'_, T, R> {
+    fn drop(&mut self) {
+        if let Some(producer) = self.producer.take() {
+            drop(producer);
+            release_if_abandoned(self.slab, self.place, &self.ring);
+        }
+    }
+}
+
+impl<T: Contents + ?Sized, R: HandleRing> Drop for Receiver<'_, T, R> {
+    fn drop(&mut self) {
+        if let Some(mut consumer) = self.consumer.take() {
+            if R::ONCE && !std::thread::panicking() {
+                release_rest(self.slab, self.place, &self.ring, &mut consumer);
+            }
+            drop(consumer);
+            release_if_abandoned(self.slab, self.place, &self.ring);
+        }
+    }
+}
+
+impl<T: Contents + ?Sized, R: HandleRing> std::fmt::Debug for Sender<'_, T, R> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Sender").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl<T: Contents + ?Sized, R: HandleRing> std::fmt::Debug for Receiver<'_, T, R> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Receiver").field("place", &self.place).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,410 @@
+//! One flushes for all: the leader, in whichever thread of whichever process comes first. And what the dead have left.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use ipc_core::Error;
+use ipc_core::peer::{Claim as RoleClaim, RoleState};
+use ipc_core::sync::{Ordering, light_fence};
+use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy, coarse_time};
+
+use super::control::{Claim, ClaimState, Found};
+use super::error::JournalError;
+use super::format::{Frame, Kind, LINE};
+use super::open::{Journal, Shared};
+
+/// A wait's terms.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Terms<'a> {
+    pub(super) strategy: WaitStrategy,
+    pub(super) deadline: Option<Instant>,
+    pub(super) cancel: Option<&'a Cancel>,
+}
+
+/// The leader's role, held. If it is dropped before its act has come to an end, in a panic, nobody knows what became of the flush.
+struct Leading<'a> {
+    shared: &'a Shared,
+    ended: bool,
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Release: who sees the role free, or the mark, does not acknowledge any more.
+            self.shared.control.poison().store(1, Ordering::Release);
+        }
+        // While the role is held by somebody dead, that tells his successor that a flush was under way: so it is given back only after the outcome is known and,
+        // if it was an error, said.
+        self.shared.control.leader().release(&self.shared.segment);
+        light_fence();
+        self.shared.control.durable_bell().ring();
+        if !self.ended {
+            self.shared.control.room_bell().ring();
+            self.shared.control.readers_bell().ring();
+        }
+    }
+}
+
+impl Journal {
+    /// Waits until everything before `position`, usually an [`Appended::end`](super::Appended::end), is durable; returns how far the journal is durable then. Flushes itself if nobody else is
+    /// at it; who comes meanwhile waits for that flush, and the next one is for all of them.
+    ///
+    /// A living process that has claimed room before `position` and not committed it is waited for; a dead one's claim is skipped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] where nothing can be made durable; [`JournalError::Poisoned`] and [`Error::FlushFailed`] if a flush fails, or has failed before that much was durable.
+    pub fn wait_durable(&self, position: u64) -> Result<u64, JournalError> {
+        self.shared.wait_durable(position, Terms::default())
+    }
+
+    /// As [`wait_durable`](Self::wait_durable), until the deadline. A flush that has begun is not cut short.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`JournalError::TimedOut`].
+    pub fn wait_durable_deadline(&self, position: u64, deadline: Instant) -> Result<u64, JournalError> {
+        self.shared.wait_durable(position, Terms { deadline: Some(deadline), ..Terms::default() })
+    }
+
+    /// Makes everything durable that is committed by now; returns how far that is.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_durable`](Self::wait_durable).
+    pub fn flush(&self) -> Result<u64, JournalError> {
+        let published = self.shared.frontier(true)?;
+        self.shared.wait_durable(published, Terms::default())
+    }
+
+    /// Flushes, and writes a header: recovery looks for records behind this point only, cursors are kept where they are now, and what they have released is free. Happens by
+    /// itself every quarter of the capacity, at most 16 MiB, and when room is needed.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush).
+    pub fn checkpoint(&self) -> Result<(), JournalError> {
+        self.shared.check()?;
+        self.shared.lead_until(Terms::default(), |leading| leading.shared.act(true, 0).map(drop))
+    }
+}
+
+impl Shared {
+    /// Where the last committed record ends that has no uncommitted one before it. With `settle`, claims of the dead are skipped on the way, which asks the kernel.
+    pub(super) fn frontier(&self, settle: bool) -> Result<u64, JournalError> {
+        // Pairs with the Release below. A hint: what is published stays so.
+        let begun = self.control.published().load(Ordering::Acquire).max(self.begun_at);
+        let reached = self.walk(begun, settle, self.member, |_| false)?;
+        if reached > begun {
+            // It may go back when two are at it; whoever looks goes forward from there.
+            self.control.published().store(reached, Ordering::Release);
+        }
+        Ok(reached)
+    }
+
+    /// Goes over published records from `at` on. Skips claims, as `member`, whose owner is dead, or which `mine` says are nobody's.
+    fn walk(
+        &self,
+        mut at: u64,
+        settle: bool,
+        member: usize,
+        nobodys: impl Fn(usize) -> bool,
+    ) -> Result<u64, JournalError> {
+        let data = self.store.geometry().data;
+        let corrupted = |what, position, expected, found| JournalError::Corrupted { what, position, expected, found };
+        // Every step goes forward by a line at least, or finds the claim of somebody who lives, or begins anew because a lap has passed.
+        let mut attempts = 4 * data / LINE;
+        loop {
+            let claim = match self.control.look(at, self.epoch) {
+                Found::Taken(claim) => claim,
+                Found::Free(_) => return Ok(at),
+                Found::Later => {
+                    // The hint was older than a lap.
+                    let again = self.control.published().load(Ordering::Acquire);
+                    at = self.control.head().load(Ordering::Acquire).max(again).max(at);
+                    attempts = attempts.saturating_sub(1 + data / LINE / 8);
+                    if attempts == 0 {
+                        return Err(corrupted("a line's word, which", at, 0, u64::MAX));
+                    }
+                    continue;
+                }
+            };
+            let extent = claim.lines * LINE;
+            if extent == 0 || extent > data - at % data {
+                return Err(corrupted("the lines of a claim", at, (data - at % data) / LINE, claim.lines));
+            }
+            if claim.state == ClaimState::Claimed {
+                let dead = settle && (nobodys(claim.owner) || !self.lives(claim.owner));
+                if !dead {
+                    return Ok(at);
+                }
+                self.skip(at, claim, member);
+                continue;
+            }
+            at += extent;
+        }
+    }
+
+    /// Whether a member can still commit its claims: asks the kernel.
+    fn lives(&self, member: usize) -> bool {
+        match self.control.member(member).state() {
+            RoleState::Held(peer) => peer == self.segment.peer_id() || self.segment.is_alive(peer),
+            RoleState::Released(_) | RoleState::Unclaimed => false,
+        }
+    }
+
+    /// Takes a claim over, as `member`, and turns its lines into skipped ones. If its owner commits it first, or another one takes it, nothing happens: whoever
+    /// looks again sees which. Whoever dies in here leaves a claim that is his.
+    pub(super) fn skip(&self, at: u64, claim: Claim, member: usize) {
+        let mine = Claim { owner: member, ..claim };
+        if claim != mine && !self.control.exchange(at, self.epoch, claim, mine) {
+            return;
+        }
+        let durable = self.control.durable_mark().load(Ordering::Acquire);
+        let frame = Frame::new(Kind::Skip, 0, claim.lines, at, self.epoch, coarse_time(), durable);
+        self.store.write_record(frame, &[]);
+        self.control.exchange(at, self.epoch, mine, Claim { state: ClaimState::Skipped, ..mine });
+        self.ring_for_readers();
+    }
+
+    /// Skips what the last holder of a place had claimed: nobody has it now but us.
+    pub(super) fn settle_claims_of(&self, index: usize) -> Result<(), JournalError> {
+        let mut at = self.control.published().load(Ordering::Acquire).max(self.begun_at);
+        let data = self.store.geometry().data;
+        let end = self.control.head().load(Ordering::Acquire).saturating_add(data);
+        while at < end {
+            let Found::Taken(claim) = self.control.look(at, self.epoch) else { break };
+            let extent = claim.lines * LINE;
+            if extent == 0 || extent > data - at % data {
+                let (expected, found) = ((data - at % data) / LINE, claim.lines);
+                return Err(JournalError::Corrupted { what: "the lines of a claim", position: at, expected, found });
+            }
+            if claim.state == ClaimState::Claimed && claim.owner == index {
+                self.skip(at, claim, index);
+            }
+            at += extent;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(super) fn ring_for_readers(&self) {
+        // Orders the commit before the look at the bell; the proof stands at `Bell`.
+        light_fence();
+        self.control.readers_bell().ring();
+    }
+
+    pub(super) fn ring_for_room(&self) {
+        light_fence();
+        self.control.room_bell().ring();
+    }
+
+    /// Waits at a bell until `look` finds something. `ask` is called about ten times a second: it may ask the kernel, and put in order what the dead have left.
+    pub(super) fn wait<T>(
+        &self,
+        bell: Bell<'_>,
+        terms: Terms<'_>,
+        look: impl FnMut() -> Result<Option<T>, JournalError>,
+        mut ask: impl FnMut() -> Result<(), JournalError>,
+    ) -> Result<T, JournalError> {
+        let Terms { strategy, deadline, cancel } = terms;
+        let wait = Wait { bell, strategy, deadline, cancel, fences: self.control.fences() };
+        let asked = || {
+            self.segment.look_for_loss();
+            self.check()?;
+            ask()
+        };
+        let outcome = wait.until(look, || false, asked, || ()).map_err(|interrupted| match interrupted {
+            Interrupted::TimedOut => JournalError::TimedOut,
+            Interrupted::Cancelled => JournalError::Cancelled,
+            Interrupted::Failed(error) => error,
+        });
+        // What looks like damage may be zeros in the place of lost pages.
+        self.check_pages()?;
+        outcome
+    }
+
+    pub(super) fn wait_durable(&self, position: u64, terms: Terms<'_>) -> Result<u64, JournalError> {
+        self.check()?;
+        if let Some(backing) = &self.unsupported {
+            return Err(Error::Unsupported { what: "a durable journal", backing: backing.clone() }.into());
+        }
+        let done = || {
+            let durable = self.control.durable_mark().load(Ordering::Acquire);
+            match durable >= position {
+                true => Ok(Some(durable)),
+                false => self.check_poison().map(|()| None),
+            }
+        };
+        if let Some(durable) = done()? {
+            return Ok(durable);
+        }
+        // Until it is there to be flushed: who commits rings for the readers.
+        let published = || Ok((self.frontier(false)? >= position).then_some(()));
+        self.wait(self.control.readers_bell(), terms, published, || self.frontier(true).map(drop))?;
+        loop {
+            if let Some(durable) = done()? {
+                return Ok(durable);
+            }
+            if self.lead(false, |leading| leading.shared.act(false, 0).map(drop))?.is_none() {
+                self.wait_for_leader(terms, done)?;
+            }
+        }
+    }
+
+    /// Waits until the leader is done, or dead.
+    fn wait_for_leader<T>(
+        &self,
+        terms: Terms<'_>,
+        done: impl Fn() -> Result<Option<T>, JournalError>,
+    ) -> Result<(), JournalError> {
+        let dead = Cell::new(false);
+        let look = || {
+            let led = matches!(self.control.leader().state(), RoleState::Held(_)) && !dead.get();
+            Ok((!led || done()?.is_some()).then_some(()))
+        };
+        let ask = || {
+            if let RoleState::Held(leader) = self.control.leader().state() {
+                dead.set(!self.segment.is_alive(leader));
+            }
+            Ok(())
+        };
+        self.wait(self.control.durable_bell(), terms, look, ask)
+    }
+
+    /// Does something as the leader; `None` if somebody else is at it. With `ask`, it asks the kernel whether that one lives.
+    fn lead<T>(
+        &self,
+        mut ask: bool,
+        act: impl FnOnce(&Leading<'_>) -> Result<T, JournalError>,
+    ) -> Result<Option<T>, JournalError> {
+        self.check_poison()?;
+        let role = self.control.leader();
+        if let RoleState::Held(leader) = role.state() {
+            // One of our own threads lives.
+            ask |= leader != self.segment.peer_id() && !self.segment.is_alive(leader);
+            if !ask {
+                return Ok(None);
+            }
+        }
+        let claim = match role.claim(&self.segment) {
+            Ok(claim) => claim,
+            Err(Error::RoleHeld { .. } | Error::Busy { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut leading = Leading { shared: self, ended: false };
+        // The one before may have seen its flush fail; its mark is seen with the role.
+        if let Err(poisoned) = self.check_poison() {
+            leading.ended = true;
+            return Err(poisoned);
+        }
+        let outcome = match claim {
+            // Nobody knows what became of its flush. All that it may have been about is written and flushed once more.
+            RoleClaim::TakenBack(_) => self.frontier(true).and_then(|published| {
+                let header = self.store.take_over(&self.control, published)?;
+                self.control.checkpoint().store(header.checkpoint, Ordering::Relaxed);
+                Ok(())
+            }),
+            _ => Ok(()),
+        };
+        let outcome = outcome.and_then(|()| act(&leading));
+        // Anything but an error of the medium leaves the durable part as it is.
+        leading.ended = !matches!(outcome, Err(JournalError::Segment(_)));
+        drop(leading);
+        outcome.map(Some)
+    }
+
+    /// As `lead`, after waiting for the one who is at it.
+    pub(super) fn lead_until<T>(
+        &self,
+        terms: Terms<'_>,
+        mut act: impl FnMut(&LeadingNow<'_>) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        loop {
+            if let Some(done) = self.lead(false, |leading| act(&LeadingNow { shared: leading.shared }))? {
+                return Ok(done);
+            }
+            self.wait_for_leader(terms, || Ok(None::<()>))?;
+        }
+    }
+
+    /// The leader's act: flushes what is committed; then writes a header if that is due, asked for, or gives `needed` bytes of room. Returns the oldest position then.
+    pub(super) fn act(&self, checkpoint: bool, needed: u64) -> Result<u64, JournalError> {
+        let published = self.frontier(true)?;
+        self.store.commit(&self.control, published)?;
+        let since = published.saturating_sub(self.control.checkpoint().load(Ordering::Relaxed));
+        if checkpoint || needed > 0 || since >= self.checkpoint_interval() {
+            self.write_checkpoint(published, needed, false)?;
+        }
+        Ok(self.control.head().load(Ordering::Acquire))
+    }
+
+    fn checkpoint_interval(&self) -> u64 {
+        (self.store.geometry().data / 4).min(16 << 20)
+    }
+
+    fn write_checkpoint(&self, published: u64, needed: u64, clean: bool) -> Result<(), JournalError> {
+        use super::store::Marks;
+        let mut header = self.store.current_header()?;
+        let durable = self.control.durable();
+        let cursors = self.cursor_entries(durable);
+        let released = self.control.released().load(Ordering::Acquire).min(durable);
+        let head = self.releasable(&cursors, released, durable, needed).max(header.head);
+        self.store.checkpoint(&self.control, &mut header, published, |header| {
+            (header.head, header.cursors, header.released) = (head, cursors, released);
+            (header.clean, header.time) = (clean, coarse_time());
+        })?;
+        self.control.checkpoint().store(header.checkpoint, Ordering::Relaxed);
+        self.ring_for_room();
+        Ok(())
+    }
+
+    /// Up to where space may be given away.
+    fn releasable(&self, cursors: &[super::format::CursorEntry], released: u64, durable: u64, needed: u64) -> u64 {
+        let used = cursors.iter().filter(|cursor| cursor.name[0] != 0);
+        let held = used.map(|cursor| cursor.position).min();
+        let head = self.control.head().load(Ordering::Acquire);
+        if !self.store.geometry().overwrite {
+            return held.unwrap_or(released).min(durable);
+        }
+        // The oldest are given up, somewhat more than is needed: a header is written and flushed for it each time.
+        let limit = held.unwrap_or(durable).min(durable);
+        let data = self.store.geometry().data;
+        let tail = self.control.tail().load(Ordering::Acquire).max(durable);
+        let wanted = if needed == 0 { 0 } else { (tail + needed + data / 8).saturating_sub(data) };
+        let mut at = head;
+        while at < wanted {
+            match self.extent_at(at) {
+                Some((extent, _)) if at + extent <= limit => at += extent,
+                _ => break,
+            }
+        }
+        at
+    }
+
+    /// Who holds back the most, for messages: its name, and where it is.
+    pub(super) fn held_by(&self) -> (String, u64) {
+        let cursors = self.cursor_entries(u64::MAX);
+        let slowest = cursors.iter().filter(|cursor| cursor.name[0] != 0).min_by_key(|cursor| cursor.position);
+        match slowest {
+            Some(cursor) => (format!("cursor {:?}", super::cursor::name_of(&cursor.name)), cursor.position),
+            None => ("nobody".into(), self.control.released().load(Ordering::Acquire)),
+        }
+    }
+
+    /// The last act of the last one: everything flushed, and a header that says so.
+    pub(super) fn finish(&self) -> Result<(), JournalError> {
+        let finished = self.lead(true, |leading| {
+            let published = leading.shared.frontier(true)?;
+            leading.shared.store.commit(&leading.shared.control, published)?;
+            leading.shared.write_checkpoint(published, 0, true)
+        })?;
+        finished.ok_or_else(|| Error::Busy { what: "a journal that is being closed", seconds: 0 }.into())
+    }
+}
+
+/// For those outside this file: who leads, without the right to end it.
+#[derive(Debug)]
+pub(super) struct LeadingNow<'a> {
+    pub(super) shared: &'a Shared,
+}

@@ -1,0 +1,423 @@
+//! The broadcast ring of records, in one process.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::scratch;
+use ipc_core::Error;
+use ipc_ring::broadcast::{LossyRecordConsumer, RecordConsumer, RecordRing, Start};
+use ipc_ring::{RingError, Side};
+use proptest::prelude::*;
+
+fn ring(capacity: usize, consumers: usize) -> RecordRing {
+    let segment = scratch(RecordRing::required_size(capacity, consumers).unwrap());
+    RecordRing::create(&segment, "ring", capacity, consumers).unwrap()
+}
+
+/// A record that says which one it is, all through; its length follows from the number, and reaches the longest.
+fn record(number: u64, longest: usize) -> Vec<u8> {
+    let len = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % (longest + 1);
+    let len = if number.is_multiple_of(5) { len } else { len % 70 }.min(longest);
+    number.to_le_bytes().iter().copied().cycle().take(len).collect()
+}
+
+#[test]
+fn every_consumer_gets_every_record_and_the_slowest_holds_the_producer_back() {
+    for capacity in [64, 100, 1000, 5000] {
+        let ring = ring(capacity, 2);
+        let mut producer = ring.producer().unwrap();
+        let (mut fast, mut slow) = (ring.consumer(Start::Now).unwrap(), ring.consumer(Start::Now).unwrap());
+        let (mut pushed, mut popped, mut bytes) = (0_u64, 0_u64, Vec::new());
+        while pushed < 3000 {
+            match producer.try_push(&record(pushed, capacity / 2)) {
+                Ok(()) => {
+                    fast.pop(&mut bytes).unwrap();
+                    assert_eq!(bytes, record(pushed, capacity / 2));
+                    pushed += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error, RingError::Full);
+                    assert_eq!(producer.held_back_by().map(|holder| holder.place), Some(slow.place()));
+                    assert!(popped < pushed, "never full when all is taken");
+                    for _ in 0..2.min(pushed - popped) {
+                        let view = slow.try_peek().unwrap();
+                        assert_eq!(*view, record(popped, capacity / 2));
+                        view.release().unwrap();
+                        popped += 1;
+                    }
+                    slow.acknowledge();
+                }
+            }
+        }
+        producer.close();
+        assert_eq!(
+            slow.try_pop_slice(usize::MAX, |bytes| {
+                assert_eq!(bytes, record(popped, capacity / 2));
+                popped += 1;
+            })
+            .is_ok(),
+            popped > 0
+        );
+        assert_eq!(
+            (popped, slow.pop(&mut bytes), fast.try_pop(&mut bytes)),
+            (3000, Ok(None), Err(RingError::Closed(Side::Producer)))
+        );
+    }
+}
+
+#[test]
+fn a_lossy_consumer_is_told_exactly_how_many_records_it_missed() {
+    for capacity in [64, 100, 1000, 20_000] {
+        let ring = ring(capacity, 0);
+        let mut producer = ring.producer().unwrap();
+        let mut lossy = ring.lossy_consumer(Start::Now).unwrap();
+        let (mut next, mut told, mut bytes) = (0, 0, Vec::new());
+        for burst in [1, 3, 500, 2, 3000, 40, 7, 77, 1] {
+            let from = producer.number();
+            (from..from + burst).for_each(|number| producer.try_push(&record(number, capacity / 2)).unwrap());
+            loop {
+                match lossy.try_pop(&mut bytes) {
+                    Ok(len) => {
+                        assert_eq!((&bytes, len), (&record(next, capacity / 2), bytes.len()));
+                        next += 1;
+                    }
+                    Err(RingError::Lapped { missed }) => {
+                        assert!(missed > 0 && bytes.is_empty());
+                        next += missed;
+                        told += missed;
+                    }
+                    Err(error) => break assert_eq!(error, RingError::Empty),
+                }
+                assert_eq!(lossy.number(), next);
+            }
+            assert_eq!((next, lossy.missed(), lossy.position()), (from + burst, told, producer.position()));
+        }
+        assert!(told > 0);
+    }
+}
+
+#[test]
+fn late_joiners_begin_now_or_with_most_of_what_is_there() {
+    let ring = ring(64 << 10, 1);
+    let mut producer = ring.producer().unwrap();
+    let mut bytes = Vec::new();
+    for number in 0..5000_u64 {
+        producer.try_push(&number.to_le_bytes()).unwrap();
+        if number % 501 != 500 {
+            continue;
+        }
+        let pushed = number + 1;
+        assert_eq!(ring.lossy_consumer(Start::Now).unwrap().number(), pushed);
+        assert_eq!(ring.consumer(Start::Now).unwrap().position(), producer.position());
+        let mut lossless = ring.consumer(Start::Oldest).unwrap();
+        let mut lossy = ring.lossy_consumer(Start::Oldest).unwrap();
+        assert_eq!(lossless.position(), lossy.position());
+        // At least half of the capacity, of 16 bytes each.
+        assert!(lossy.number() <= pushed.saturating_sub((32 << 10) / 16), "{} of {pushed}", lossy.number());
+        for number in lossy.number()..pushed {
+            assert_eq!(lossless.try_pop(&mut bytes), Ok(8));
+            assert_eq!(bytes, number.to_le_bytes());
+            assert_eq!(lossy.try_pop(&mut bytes), Ok(8));
+            assert_eq!(bytes, number.to_le_bytes());
+        }
+        assert_eq!(lossy.try_pop(&mut bytes), Err(RingError::Empty));
+        assert_eq!(lossless.try_pop(&mut bytes), Err(RingError::Empty));
+    }
+}
+
+#[test]
+fn grants_are_written_in_place_shortened_and_aborted() {
+    let ring = ring(1000, 1);
+    let mut producer = ring.producer().unwrap();
+    let mut consumer = ring.consumer(Start::Now).unwrap();
+    let mut lossy = ring.lossy_consumer(Start::Now).unwrap();
+    let mut bytes = Vec::new();
+    for number in 0..500_u64 {
+        let mut grant = producer.claim(100).unwrap();
+        grant.fill(0xEE);
+        grant.write_at(0, &number.to_le_bytes()).unwrap();
+        match number % 3 {
+            0 => {
+                drop(grant);
+                assert_eq!(consumer.try_pop(&mut bytes), Err(RingError::Empty));
+                assert_eq!(lossy.try_pop(&mut bytes), Err(RingError::Empty));
+                continue;
+            }
+            1 => grant.commit_len(8).unwrap(),
+            _ => grant.commit().unwrap(),
+        }
+        assert_eq!(lossy.pop(&mut bytes), Ok(Some(if number % 3 == 1 { 8 } else { 100 })));
+        assert_eq!(bytes[..8], number.to_le_bytes());
+        assert_eq!(&*consumer.peek().unwrap().unwrap(), &bytes[..]);
+        consumer.peek().unwrap().unwrap().release().unwrap();
+    }
+    assert!(matches!(producer.try_claim(501), Err(RingError::TooLarge { len: 501, max: 500 })));
+}
+
+#[test]
+fn who_resumes_a_place_goes_on_behind_what_was_acknowledged_or_says_what_is_gone() {
+    let ring = ring(1000, 2);
+    let mut producer = ring.producer().unwrap();
+    let mut consumer = ring.consumer(Start::Now).unwrap();
+    let mut bytes = Vec::new();
+    for number in 0..4_u64 {
+        producer.push(&number.to_le_bytes()).unwrap();
+    }
+    consumer.pop(&mut bytes).unwrap();
+    consumer.acknowledge();
+    consumer.pop(&mut bytes).unwrap();
+    let place = consumer.place();
+    consumer.give_up();
+    let mut consumer = ring.resume(place).unwrap();
+    assert_eq!((consumer.missed(), consumer.pop(&mut bytes)), (0, Ok(Some(8))));
+    assert_eq!(bytes, 1_u64.to_le_bytes());
+    consumer.hand_over();
+    for number in 4..1000_u64 {
+        producer.try_push(&number.to_le_bytes()).unwrap();
+    }
+    let mut consumer = ring.resume(place).unwrap();
+    // Sixteen bytes each.
+    let mut number = 2 + consumer.missed() / 16;
+    assert!(consumer.missed() > 0);
+    while consumer.try_pop(&mut bytes).is_ok() {
+        assert_eq!(bytes, number.to_le_bytes());
+        number += 1;
+    }
+    assert_eq!(number, 1000);
+    assert!(matches!(ring.resume(place), Err(Error::RoleHeld { .. })));
+}
+
+#[test]
+fn what_lossy_consumers_return_is_whole_while_the_producer_runs() {
+    let ring = ring(4000, 0);
+    let mut producer = ring.producer().unwrap();
+    let records = 200_000;
+    std::thread::scope(|scope| {
+        for slices in [false, true] {
+            let mut lossy = ring.lossy_consumer(Start::Now).unwrap();
+            scope.spawn(move || {
+                let (mut next, mut bytes) = (0, Vec::new());
+                loop {
+                    let popped = if slices {
+                        lossy.pop_slice(7, |bytes| {
+                            assert_eq!(bytes, record(next, 2000), "torn, or miscounted");
+                            next += 1;
+                        })
+                    } else {
+                        lossy.pop(&mut bytes).map(|popped| {
+                            popped.map_or(0, |_| {
+                                assert_eq!(bytes, record(next, 2000), "torn, or miscounted");
+                                next += 1;
+                                1
+                            })
+                        })
+                    };
+                    match popped {
+                        Ok(0) => break,
+                        Ok(_) => {}
+                        Err(RingError::Lapped { missed }) => next += missed,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                assert_eq!(next, records);
+            });
+        }
+        for number in 0..records {
+            producer.try_push(&record(number, 2000)).unwrap();
+        }
+        producer.close();
+    });
+}
+
+#[test]
+fn lossless_consumers_come_and_go_while_the_producer_runs() {
+    let ring = ring(4000, 3);
+    let mut producer = ring.producer().unwrap();
+    let records = 60_000_u64;
+    let mut first = ring.consumer(Start::Now).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let (mut next, mut bytes) = (0, Vec::new());
+            while first.pop(&mut bytes).unwrap().is_some() {
+                assert_eq!(bytes, record(next, 2000));
+                next += 1;
+            }
+            assert_eq!(next, records);
+        });
+        for start in [Start::Now, Start::Oldest] {
+            let joining = &ring;
+            scope.spawn(move || {
+                let mut bytes = Vec::new();
+                loop {
+                    let mut consumer = joining.consumer(start).unwrap();
+                    let mut next = None;
+                    for _ in 0..50 {
+                        if consumer.pop(&mut bytes).unwrap().is_none() {
+                            return;
+                        }
+                        // Short records do not say all of their number.
+                        if let Some(whole) = bytes.first_chunk() {
+                            let number = u64::from_le_bytes(*whole);
+                            assert!(next.is_none_or(|next| number == next), "in order");
+                            next = Some(number);
+                        }
+                        if let Some(number) = next {
+                            assert_eq!(bytes, record(number, 2000));
+                            next = Some(number + 1);
+                        }
+                    }
+                }
+            });
+        }
+        let mut number = 0;
+        while number < records {
+            if number % 10 == 0 {
+                let slice: Vec<_> = (number..number + 10).map(|number| record(number, 2000)).collect();
+                producer.push_slice(&slice).unwrap();
+                number += 10;
+            } else {
+                producer.push(&record(number, 2000)).unwrap();
+                number += 1;
+            }
+        }
+        producer.close();
+    });
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Push(u64),
+    PushSlice(u64),
+    Grant(usize, bool),
+    Pop(usize, u64),
+    Join(usize, bool),
+    Successor,
+}
+
+enum Any {
+    Lossless(RecordConsumer, u64),
+    Lossy(LossyRecordConsumer, u64),
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Any calls in any order, against a model: each consumer gets the numbers from where it began on, but for those that it was told of.
+    #[test]
+    fn any_calls_in_any_order(
+        capacity in 64..700_usize,
+        steps in proptest::collection::vec(prop_oneof![
+            (1..8_u64).prop_map(Step::Push),
+            (1..20_u64).prop_map(Step::PushSlice),
+            (0..100_usize, any::<bool>()).prop_map(|(more, commits)| Step::Grant(more, commits)),
+            (0..4_usize, 1..9_u64).prop_map(|(who, most)| Step::Pop(who, most)),
+            (0..4_usize, any::<bool>()).prop_map(|(who, oldest)| Step::Join(who, oldest)),
+            Just(Step::Successor),
+        ], 1..150),
+    ) {
+        let ring = ring(capacity, 2);
+        let mut producer = ring.producer().unwrap();
+        let mut consumers: Vec<Option<Any>> = (0..4).map(|_| None).collect();
+        // Where each record begins that a consumer could join at, by its position.
+        let mut begins = std::collections::HashMap::new();
+        let mut pushed = 0;
+        let of = |number| record(number, capacity / 2);
+        for step in &steps {
+            match *step {
+                Step::Push(count) => for _ in 0..count {
+                    begins.insert(producer.position(), pushed);
+                    pushed += u64::from(producer.try_push(&of(pushed)).is_ok());
+                },
+                Step::PushSlice(count) => {
+                    let records: Vec<_> = (pushed..pushed + count).map(of).collect();
+                    begins.insert(producer.position(), pushed);
+                    pushed += producer.try_push_slice(&records).unwrap_or(0) as u64;
+                }
+                Step::Grant(more, commits) => {
+                    begins.insert(producer.position(), pushed);
+                    let bytes = of(pushed);
+                    if let Ok(mut grant) = producer.try_claim((bytes.len() + more).min(capacity / 2)) {
+                        grant.fill(0xFF);
+                        grant.write_at(0, &bytes).unwrap();
+                        if commits {
+                            grant.commit_len(bytes.len()).unwrap();
+                            pushed += 1;
+                        }
+                    }
+                }
+                Step::Pop(who, most) => for _ in 0..most {
+                    let mut bytes = Vec::new();
+                    let (popped, next) = match &mut consumers[who] {
+                        None => break,
+                        Some(Any::Lossless(consumer, next)) => (consumer.try_pop(&mut bytes), next),
+                        Some(Any::Lossy(consumer, next)) => (consumer.try_pop(&mut bytes), next),
+                    };
+                    match popped {
+                        Ok(_) => {
+                            prop_assert_eq!(&bytes, &of(*next));
+                            *next += 1;
+                        }
+                        Err(RingError::Lapped { missed }) => {
+                            prop_assert!(who >= 2, "only a lossy one");
+                            *next += missed;
+                        }
+                        Err(error) => prop_assert_eq!((error, *next), (RingError::Empty, pushed)),
+                    }
+                },
+                Step::Join(who, oldest) => {
+                    let start = if oldest { Start::Oldest } else { Start::Now };
+                    consumers[who] = None;
+                    begins.insert(producer.position(), pushed);
+                    consumers[who] = Some(if who < 2 {
+                        let consumer = ring.consumer(start).unwrap();
+                        let next = begins.get(&consumer.position()).copied();
+                        // One in the middle of a slice is not known here: its first record tells.
+                        let Some(next) = next else { continue };
+                        Any::Lossless(consumer, next)
+                    } else {
+                        let consumer = ring.lossy_consumer(start).unwrap();
+                        let next = consumer.number();
+                        Any::Lossy(consumer, next)
+                    });
+                    let Some(Any::Lossless(_, next) | Any::Lossy(_, next)) = &consumers[who] else { continue };
+                    let possible = if oldest { *next <= pushed } else { *next == pushed };
+                    prop_assert!(possible, "joined at {} of {}", next, pushed);
+                }
+                Step::Successor => {
+                    producer.hand_over();
+                    producer = ring.producer().unwrap();
+                    prop_assert_eq!(producer.number(), pushed);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_bits_in_the_control_lines_and_the_data_are_borne(words in proptest::collection::vec((0..400_usize, any::<u64>()), 1..12)) {
+        let segment = scratch(1 << 16);
+        let ring = RecordRing::create(&segment, "ring", 500, 2).unwrap();
+        let mut producer = ring.producer().unwrap();
+        let mut consumer = ring.consumer(Start::Now).unwrap();
+        let mut lossy = ring.lossy_consumer(Start::Now).unwrap();
+        producer.push_slice(&[[1; 30]; 4]).unwrap();
+        let info = segment.objects().remove(0);
+        let kind = ipc_core::ObjectKind { name: "ring", code: info.kind };
+        let region = segment.open_object("ring", kind, ipc_core::segment::PayloadType::bytes()).unwrap().region;
+        let mut bytes = Vec::new();
+        for (at, bits) in words {
+            let at = at * 8 % region.len();
+            region.u64_at(at).store(bits, std::sync::atomic::Ordering::Relaxed);
+            for _ in 0..50 {
+                let _ = producer.try_push(&[7; 40]);
+                let _ = consumer.try_pop(&mut bytes);
+                let _ = lossy.try_pop(&mut bytes);
+                let _ = lossy.try_pop_slice(3, |_| ());
+            }
+            let _ = (lossy.skip(), producer.try_push_slice(&[[8; 30]; 9]));
+            let _ = (ring.stats(), ring.consumers(), producer.held_back_by());
+            let _ = (ring.consumer(Start::Oldest), ring.lossy_consumer(Start::Oldest), ring.lossy_consumer(Start::Now));
+            let _ = (ring.resume(1), ring.producer());
+            let _ = RecordRing::open(&segment, "ring").map(|ring| (ring.producer(), ring.consumer(Start::Now)));
+        }
+    }
+}

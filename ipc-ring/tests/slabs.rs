@@ -1,0 +1,261 @@
+//! Slots through rings of handles, between processes that are killed.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use common::{Killed, Named, eventually, role, scratch, start};
+use ipc_core::segment::PayloadType;
+use ipc_core::slab::Shared;
+use ipc_core::{Handle, Object, ObjectKind, Segment, Slab, SlabError};
+use ipc_ring::handles::{HandleError, Receiver, Sender};
+use ipc_ring::spsc::Ring;
+use ipc_ring::{RingError, Side};
+
+type Frame = [u64; 96];
+
+fn filled(seed: u64) -> Frame {
+    std::array::from_fn(|index| (seed ^ index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+fn is_filled(frame: &Frame) -> bool {
+    let seed = frame[0].wrapping_mul(0xF1DE_83E1_9937_733D);
+    *frame == filled(seed)
+}
+
+#[test]
+fn a_filling_says_whether_it_is_whole() {
+    let mut frame = filled(77);
+    assert!(is_filled(&frame));
+    frame[95] ^= 1;
+    assert!(!is_filled(&frame) && !is_filled(&[1; 96]));
+}
+
+#[test]
+fn slots_and_shares_travel_and_come_back() {
+    let segment = scratch(1 << 20);
+    let slab = Slab::<Frame>::create(&segment, "slab", 8).unwrap();
+    let [one, two] = ["one", "two"].map(|name| Ring::<Handle>::create(&segment, name, 2).unwrap());
+    let (mut sender, mut receiver) =
+        (Sender::new(&slab, one.clone()).unwrap(), Receiver::new(&slab, one.clone()).unwrap());
+    let (mut sender2, mut receiver2) = (Sender::new(&slab, two.clone()).unwrap(), Receiver::new(&slab, two).unwrap());
+    assert_eq!(receiver.try_recv().unwrap_err(), HandleError::Ring(RingError::Empty));
+    let mut slot = slab.try_allocate().unwrap();
+    *slot = filled(1);
+    sender.send(slot).unwrap();
+    let mut slot = receiver.recv().unwrap().unwrap().into_slot().unwrap();
+    assert!(is_filled(&slot));
+    slot[0] = 0;
+    sender.send(slot).unwrap();
+    let shared = receiver.recv().unwrap().unwrap().into_shared().unwrap();
+    assert_eq!(shared[0], 0);
+    sender.send_shared(shared.clone()).unwrap();
+    let again = sender.try_send_shared(shared.clone()).unwrap_err();
+    assert_eq!(again.reason, HandleError::Slab(SlabError::InFlight(shared.handle())));
+    drop(again);
+    sender2.send_shared(shared).unwrap();
+    let (here, there) = (receiver.recv().unwrap().unwrap(), receiver2.recv().unwrap().unwrap());
+    assert!(std::ptr::eq(&raw const *here, &raw const *there), "the same bytes");
+    let refused = here.into_slot().unwrap_err();
+    drop((refused, there));
+    // Until the ring is full: the slot comes back.
+    let mut sent = 0;
+    let refused = loop {
+        match sender.try_send(slab.try_allocate().unwrap()) {
+            Ok(()) => sent += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused.reason, HandleError::Ring(RingError::Full));
+    assert_eq!((slab.usage().in_flight, slab.usage().held), (sent, 1));
+    drop(refused);
+    // What nobody takes is released by who closes second.
+    drop(receiver);
+    assert_eq!(slab.usage().in_flight, 0, "the receiver releases what is there");
+    sender.try_send(slab.try_allocate().unwrap()).unwrap();
+    drop(sender);
+    assert_eq!(slab.usage().in_flight, 0, "and the sender what came after");
+    // But what is there for a receiver to come stays.
+    let mut sender = Sender::new(&slab, Ring::create(&segment, "three", 2).unwrap()).unwrap();
+    sender.send(slab.try_allocate().unwrap()).unwrap();
+    drop(sender);
+    assert_eq!(slab.usage().in_flight, 1);
+    let mut receiver = Receiver::new(&slab, Ring::open(&segment, "three").unwrap()).unwrap();
+    assert!(receiver.recv().unwrap().is_some());
+    assert!(receiver.recv().unwrap().is_none());
+    drop((receiver, sender2, receiver2));
+    slab.give_back();
+    assert_eq!(slab.usage().free, 8);
+}
+
+#[test]
+fn a_handle_that_is_no_slots_is_told_and_a_stale_one_is_stepped_over() {
+    let segment = scratch(1 << 20);
+    let slab = Slab::<Frame>::create(&segment, "slab", 8).unwrap();
+    let other = Slab::<Frame>::create(&segment, "other", 8).unwrap();
+    let ring = Ring::<Handle>::create(&segment, "ring", 8).unwrap();
+    let mut sender = Sender::new(&slab, ring.clone()).unwrap();
+    let mut receiver = Receiver::new(&slab, ring).unwrap();
+    let foreign = other.try_allocate().unwrap().offer().unwrap();
+    let stale = slab.try_allocate().unwrap().offer().unwrap();
+    drop(slab.accept(stale).unwrap());
+    for handle in [stale, foreign, stale] {
+        sender.producer().unwrap().push(handle).unwrap();
+    }
+    sender.send(slab.try_allocate().unwrap()).unwrap();
+    assert!(matches!(receiver.try_recv(), Err(HandleError::Slab(SlabError::ForeignSlab { .. }))));
+    assert!(receiver.try_recv().unwrap().into_slot().is_ok());
+    assert_eq!(receiver.try_recv().unwrap_err(), HandleError::Ring(RingError::Empty));
+}
+
+const WORKERS: u64 = 4;
+const SLOTS: usize = 48;
+/// Words of the report: stop, then for each worker its steps, what it received whole, and shared.
+const REPORT: ObjectKind = ObjectKind { name: "report", code: 7 };
+
+fn report(segment: &Segment) -> Object {
+    let found = segment.open_object("report", REPORT, PayloadType::bytes());
+    found.unwrap_or_else(|_| segment.create_object("report", REPORT, PayloadType::bytes(), 1024, |_| ()).unwrap())
+}
+
+fn ring_of(segment: &Segment, worker: u64) -> Ring<Handle> {
+    Ring::open_or_create(segment, &format!("ring{worker}"), 8).unwrap()
+}
+
+/// Allocates, fills, sends to the next worker, receives from the one before, shares, checks and releases, until it is told to stop, or killed.
+fn work(argument: &str) {
+    let (name, worker) = argument.split_once('/').unwrap();
+    let worker: u64 = worker.parse().unwrap();
+    let segment = Segment::named(name).open().unwrap();
+    let report = report(&segment);
+    let word = |at: u64| report.region.u64_at(8 * at as usize);
+    let count = |at: u64| word(8 + 8 * worker + at).fetch_add(1, Ordering::Relaxed);
+    let slab = Slab::<Frame>::open(&segment, "slab").unwrap();
+    let mut sender = Sender::new(&slab, ring_of(&segment, worker)).unwrap();
+    let mut receiver = Receiver::new(&slab, ring_of(&segment, (worker + WORKERS - 1) % WORKERS)).unwrap();
+    let mut seed = u64::from(std::process::id()) << 20 | worker;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let mut shares: Vec<(Shared<'_, Frame>, Frame)> = Vec::new();
+    let check = |frame: &Frame, what: &str| assert!(is_filled(frame), "worker {worker}: {what}");
+    while word(0).load(Ordering::Relaxed) == 0 {
+        count(0);
+        match random() % 8 {
+            0..3 => {
+                let Ok(mut slot) = slab.try_allocate() else { continue };
+                let content = filled(random());
+                *slot = content;
+                assert!(*slot == content, "worker {worker}: another one writes to our slot");
+                if random() % 2 == 0 {
+                    // Refused: released.
+                    let _ = sender.try_send(slot);
+                    continue;
+                }
+                let shared = slot.freeze().unwrap();
+                let _ = sender.try_send_shared(shared.clone());
+                shares.push((shared, content));
+            }
+            3..6 => match receiver.try_recv() {
+                Ok(received) => {
+                    check(&received, "received");
+                    match received.into_slot() {
+                        Ok(mut slot) => {
+                            count(1);
+                            let content = filled(random());
+                            *slot = content;
+                            assert!(*slot == content, "worker {worker}: another one writes to what we received");
+                            let _ = sender.try_send(slot);
+                        }
+                        Err(shared) => {
+                            count(2);
+                            let shared = shared.into_shared().unwrap();
+                            let content = shared.read();
+                            let _ = sender.try_send_shared(shared.clone());
+                            shares.push((shared, content));
+                        }
+                    }
+                }
+                Err(HandleError::Ring(RingError::Empty | RingError::PeerGaveUp(_) | RingError::Closed(_))) => {}
+                Err(error) => panic!("worker {worker}: {error}"),
+            },
+            _ if shares.len() > 3 => {
+                let (shared, content) = shares.swap_remove((random() % 4) as usize);
+                assert!(*shared == content, "worker {worker}: what we share has changed");
+            }
+            _ => {}
+        }
+    }
+    drop(sender);
+    loop {
+        match receiver.recv_deadline(Instant::now() + Duration::from_secs(60)) {
+            Ok(Some(received)) => check(&received, "received last"),
+            Ok(None) | Err(HandleError::Ring(RingError::Closed(Side::Producer))) => break,
+            Err(error) => panic!("worker {worker}: {error}"),
+        }
+    }
+    assert!(shares.iter().all(|(shared, content)| **shared == *content));
+}
+
+/// Not a test: what the others start.
+#[test]
+fn a_worker_works() {
+    if let Some((_, argument)) = role() {
+        work(&argument);
+    }
+}
+
+/// Kills workers at random steps, `kills` times in all, and lets the last ones finish: then every slot is free.
+fn storm(kills: u64) {
+    let named = Named::create("storm", 1 << 20);
+    let slab = Slab::<Frame>::create(&named.segment, "slab", SLOTS).unwrap();
+    let report = report(&named.segment);
+    for worker in 0..WORKERS {
+        ring_of(&named.segment, worker);
+    }
+    let word = |at: u64| report.region.u64_at(8 * at as usize);
+    let steps = |worker: u64| word(8 + 8 * worker).load(Ordering::Relaxed);
+    let begin = |worker: u64| start("a_worker_works", "work", &format!("{}/{worker}", named.name));
+    let mut workers: Vec<Killed> = (0..WORKERS).map(begin).collect();
+    let mut seed = u64::from(std::process::id()) | 1;
+    for kill in 0..kills {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let worker = seed >> 33 & (WORKERS - 1);
+        // At full speed, and somewhere.
+        let until = steps(worker) + 1 + (seed >> 40) % 3000;
+        eventually("the worker works", || {
+            let over = workers.iter_mut().any(|worker| worker.0.try_wait().unwrap().is_some());
+            assert!(!over, "kill {kill}: a worker has found a fault");
+            steps(worker) >= until
+        });
+        workers[worker as usize].kill();
+        workers[worker as usize] = begin(worker);
+    }
+    let after = [0, 1, 2, 3].map(steps);
+    eventually("all work again", || (0..WORKERS).all(|worker| steps(worker) > after[worker as usize] + 100));
+    word(0).store(1, Ordering::Relaxed);
+    workers.into_iter().for_each(Killed::succeeds);
+    slab.reclaim();
+    slab.give_back();
+    let usage = slab.usage();
+    assert_eq!((usage.free, usage.members.len()), (SLOTS as u64, 1), "{usage:?}\n{:?}", slab.holdings());
+    let received = |at| (0..WORKERS).map(|worker| word(8 + 8 * worker + at).load(Ordering::Relaxed)).sum::<u64>();
+    println!("{kills} kills, {} slots and {} shares received", received(1), received(2));
+    assert!(received(1) > 0 && received(2) > 0);
+}
+
+#[test]
+fn killed_processes_leave_no_slot_behind() {
+    storm(40);
+}
+
+#[test]
+#[ignore = "a minute: the full count"]
+fn a_thousand_kills_leave_no_slot_behind() {
+    storm(1000);
+}

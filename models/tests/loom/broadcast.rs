@@ -1,0 +1,273 @@
+//! The broadcast ring: consumers with a place miss nothing, the others are told exactly what, nothing torn is returned, and all are woken.
+
+use ipc_core::wait::WaitStrategy;
+use ipc_ring::RingError;
+use ipc_ring::broadcast::{Consumer, LossyConsumer, Producer, RecordRing, Ring, Start};
+use loom::thread;
+use models::{Line, Numbered, attach_again, check, check_deaths, record, segment};
+
+/// Pushes the numbers from `from` on, each with two attempts, and returns the first that was not pushed. The value of position 0 has number 1.
+fn push_some<T: Numbered>(producer: &mut Producer<T>, from: u64, to: u64) -> u64 {
+    for number in from..to {
+        let refused = producer.try_push(T::number(number)).or_else(|_| producer.try_push(T::number(number)));
+        if let Err(refused) = refused {
+            assert_eq!(refused.reason, RingError::Full);
+            return number;
+        }
+    }
+    to
+}
+
+fn pop_some<T: Numbered>(consumer: &mut Consumer<T>, attempts: usize) -> u64 {
+    for _ in 0..attempts {
+        let next = consumer.position() + 1;
+        match consumer.try_pop() {
+            Ok(value) => assert_eq!(value, T::number(next)),
+            Err(error) => assert_eq!(error, RingError::Empty),
+        }
+    }
+    consumer.position()
+}
+
+/// As [`pop_some`]; what is missed is counted.
+fn watch_some<T: Numbered>(consumer: &mut LossyConsumer<T>, attempts: usize) -> u64 {
+    for _ in 0..attempts {
+        let next = consumer.position() + 1;
+        match consumer.try_pop() {
+            Ok(value) => assert_eq!(value, T::number(next), "torn, or miscounted"),
+            Err(RingError::Lapped { missed }) => assert!(missed > 0 && consumer.position() + 1 == next + missed),
+            Err(error) => assert_eq!(error, RingError::Empty),
+        }
+    }
+    consumer.position()
+}
+
+/// A consumer with a place pops while the producer pushes into a full ring.
+fn lossless<T: Numbered>(capacity: usize, values: u64) -> bool {
+    let ring = Ring::<T>::create(&segment(), "ring", capacity, 1).unwrap();
+    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer(Start::Now).unwrap());
+    let mut first = 1;
+    while producer.try_push(T::number(first)).is_ok() {
+        first += 1;
+    }
+    let pushing = thread::spawn(move || {
+        let pushed = push_some(&mut producer, first, first + values);
+        (producer, pushed)
+    });
+    pop_some(&mut consumer, values as usize + 1);
+    let (producer, pushed) = pushing.join().unwrap();
+    assert_eq!(pop_some(&mut consumer, pushed as usize), pushed - 1);
+    drop((producer, consumer));
+    pushed > first
+}
+
+#[test]
+fn broadcast_lossless() {
+    check(false, [move || lossless::<Line>(1, 3)]);
+    check(false, [move || lossless::<[u64; 3]>(2, 2)]);
+}
+
+/// A consumer without a place pops while the producer goes round the ring.
+fn lossy<T: Numbered>(capacity: usize, before: u64, values: u64, attempts: usize) -> bool {
+    let ring = Ring::<T>::create(&segment(), "ring", capacity, 0).unwrap();
+    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.lossy_consumer(Start::Now).unwrap());
+    assert_eq!(push_some(&mut producer, 1, before + 1), before + 1);
+    let pushing = thread::spawn(move || {
+        assert_eq!(push_some(&mut producer, before + 1, before + values + 1), before + values + 1);
+        producer
+    });
+    watch_some(&mut consumer, attempts);
+    let missed = consumer.missed();
+    let producer = pushing.join().unwrap();
+    assert_eq!(watch_some(&mut consumer, values as usize + before as usize), before + values);
+    drop(producer);
+    missed > 0
+}
+
+#[test]
+fn broadcast_lossy() {
+    check(
+        false,
+        [(1, 3, 3), (2, 3, 3)].map(|(before, values, attempts)| move || lossy::<[u64; 4]>(1, before, values, attempts)),
+    );
+    check(false, [move || lossy::<[u64; 3]>(1, 2, 6, 2)]);
+}
+
+/// A consumer comes while the producer pushes, and gets everything from where it begins on; the producer cannot go where it stands.
+fn joins<T: Numbered>(start: Start, before: u64) -> bool {
+    let ring = Ring::<T>::create(&segment(), "ring", 1, 1).unwrap();
+    let mut producer = ring.producer().unwrap();
+    assert_eq!(push_some(&mut producer, 1, before + 1), before + 1);
+    let pushing = thread::spawn(move || {
+        let pushed = push_some(&mut producer, before + 1, before + 4);
+        (producer, pushed)
+    });
+    let mut consumer = ring.consumer(start).unwrap();
+    let begun = consumer.position();
+    pop_some(&mut consumer, 2);
+    let (mut producer, pushed) = pushing.join().unwrap();
+    assert!(begun < pushed);
+    assert_eq!(pop_some(&mut consumer, 5), pushed - 1);
+    consumer.acknowledge();
+    assert_eq!(push_some(&mut producer, pushed, pushed + 1), pushed + 1);
+    assert_eq!(pop_some(&mut consumer, 1), pushed);
+    begun > before
+}
+
+#[test]
+fn broadcast_join() {
+    check(false, [(Start::Oldest, 2), (Start::Now, 1)].map(|(start, before)| move || joins::<Line>(start, before)));
+}
+
+/// Two consumers of either kind sleep until there is something, and until the end.
+fn asleep(lossless: bool) -> bool {
+    let ring = Ring::<u64>::create(&segment(), "ring", 4, 2).unwrap();
+    let mut producer = ring.producer().unwrap();
+    let mut consumer = ring.consumer(Start::Now).unwrap();
+    consumer.set_strategy(WaitStrategy::sleep());
+    let other = if lossless {
+        let mut other = ring.consumer(Start::Now).unwrap();
+        other.set_strategy(WaitStrategy::sleep());
+        thread::spawn(move || assert_eq!((other.pop(), other.pop()), (Ok(Some(1)), Ok(None))))
+    } else {
+        let mut other = ring.lossy_consumer(Start::Now).unwrap();
+        other.set_strategy(WaitStrategy::sleep());
+        thread::spawn(move || assert_eq!((other.pop(), other.pop()), (Ok(Some(1)), Ok(None))))
+    };
+    let pushing = thread::spawn(move || producer.try_push(1).unwrap());
+    assert_eq!((consumer.pop(), consumer.pop()), (Ok(Some(1)), Ok(None)));
+    pushing.join().unwrap();
+    other.join().unwrap();
+    true
+}
+
+#[test]
+fn broadcast_sleep_consumers() {
+    check(true, [false, true].map(|lossless| move || asleep(lossless)));
+}
+
+/// The producer sleeps until the slowest acknowledges, or leaves.
+fn producer_asleep(leaves: bool) -> bool {
+    let ring = Ring::<Line>::create(&segment(), "ring", 1, 1).unwrap();
+    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer(Start::Now).unwrap());
+    producer.set_strategy(WaitStrategy::sleep());
+    let mut first = 1;
+    while producer.try_push(Line::number(first)).is_ok() {
+        first += 1;
+    }
+    let pushing = thread::spawn(move || {
+        producer.push(Line::number(first)).unwrap();
+        producer
+    });
+    if leaves {
+        consumer.give_up();
+    } else {
+        assert_eq!(consumer.try_pop(), Ok(Line::number(1)));
+        consumer.acknowledge();
+    }
+    drop(pushing.join().unwrap());
+    true
+}
+
+#[test]
+fn broadcast_sleep_producer() {
+    check(true, [false, true].map(|leaves| move || producer_asleep(leaves)));
+}
+
+/// A producer is killed after so many accesses, while one of each kind pops; its successor goes on.
+fn killed_producer(accesses: usize) -> bool {
+    let segment = segment();
+    let ring = Ring::<[u64; 4]>::create(&segment, "ring", 1, 1).unwrap();
+    let other = attach_again(&segment);
+    let (mut all, mut some) = (ring.consumer(Start::Now).unwrap(), ring.lossy_consumer(Start::Now).unwrap());
+    let dying = thread::spawn(move || {
+        let peer = other.peer_id();
+        ipc_core::sync::model::mortal(peer, accesses, move || {
+            let Ok(mut producer) = Ring::<[u64; 4]>::open(&other, "ring").unwrap().producer() else { return };
+            push_some(&mut producer, 1, 4);
+            producer.hand_over();
+        })
+        .is_none()
+    });
+    let seen = pop_some(&mut all, 1);
+    let killed = dying.join().unwrap();
+    let mut successor = ring.producer().unwrap();
+    let next = successor.position() + 1;
+    assert!(seen < next);
+    assert_eq!((pop_some(&mut all, 3), watch_some(&mut some, 4)), (next - 1, next - 1));
+    assert_eq!(push_some(&mut successor, next, next + 1), next + 1);
+    assert_eq!((pop_some(&mut all, 1), watch_some(&mut some, 1)), (next, next));
+    killed
+}
+
+#[test]
+fn broadcast_killed_producer() {
+    check_deaths(|accesses| move || killed_producer(accesses));
+}
+
+/// A consumer is killed after so many accesses: the producer is not held back by it, whatever it did.
+fn killed_consumer(accesses: usize) -> bool {
+    let segment = segment();
+    let ring = Ring::<Line>::create(&segment, "ring", 1, 1).unwrap();
+    let other = attach_again(&segment);
+    let mut producer = ring.producer().unwrap();
+    producer.set_strategy(WaitStrategy::spin());
+    let dying = thread::spawn(move || {
+        let peer = other.peer_id();
+        ipc_core::sync::model::mortal(peer, accesses, move || {
+            let Ok(mut consumer) = Ring::<Line>::open(&other, "ring").unwrap().consumer(Start::Oldest) else { return };
+            pop_some(&mut consumer, 2);
+            consumer.give_up();
+        })
+        .is_none()
+    });
+    let pushed = push_some(&mut producer, 1, 3);
+    let killed = dying.join().unwrap();
+    let mut successor = ring.consumer(Start::Oldest).unwrap();
+    let begun = successor.position();
+    assert_eq!(pop_some(&mut successor, 3), pushed - 1);
+    assert!(begun < pushed);
+    drop(successor);
+    // More than the ring holds: nobody is left who holds it back.
+    assert_eq!(push_some(&mut producer, pushed, pushed + 4), pushed + 4);
+    killed
+}
+
+#[test]
+fn broadcast_killed_consumer() {
+    check_deaths(|accesses| move || killed_consumer(accesses));
+}
+
+/// Records, popped without a place while the producer goes round the ring.
+fn lossy_records(before: u64, records: u64, words: usize, attempts: usize) -> bool {
+    let ring = RecordRing::create(&segment(), "ring", 64, 0).unwrap();
+    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.lossy_consumer(Start::Now).unwrap());
+    (0..before).for_each(|number| producer.try_push(&record(number, words)).unwrap());
+    let pushing = thread::spawn(move || {
+        (before..before + records).for_each(|number| producer.try_push(&record(number, words)).unwrap());
+        producer
+    });
+    let mut bytes = Vec::new();
+    let mut watch = |attempts: u64| {
+        for _ in 0..attempts {
+            let next = consumer.number();
+            match consumer.try_pop(&mut bytes) {
+                Ok(_) => assert_eq!(bytes, record(next, words), "torn, or miscounted"),
+                Err(RingError::Lapped { missed }) => assert!(missed > 0 && consumer.number() == next + missed),
+                Err(error) => assert_eq!(error, RingError::Empty),
+            }
+        }
+        (consumer.number(), consumer.missed())
+    };
+    let (_, missed) = watch(attempts as u64);
+    let producer = pushing.join().unwrap();
+    assert_eq!(watch(before + records).0, before + records);
+    drop(producer);
+    missed > 0
+}
+
+#[test]
+fn broadcast_lossy_records() {
+    // The ring has 512 bytes, of which such a record takes a line of 64.
+    check(false, [move || lossy_records(6, 3, 4, 2)]);
+}
