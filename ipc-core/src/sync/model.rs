@@ -304,6 +304,17 @@ impl AtomicU64 {
 
     /// As the standard library's.
     #[track_caller]
+    pub fn fetch_max(&self, value: u64, ordering: Ordering) -> u64 {
+        if !lives() {
+            return 0;
+        }
+        let before = self.word().fetch_max(value, ordering);
+        self.remember(before.max(value));
+        before
+    }
+
+    /// As the standard library's.
+    #[track_caller]
     pub fn fetch_or(&self, value: u64, ordering: Ordering) -> u64 {
         if !lives() {
             return 0;
