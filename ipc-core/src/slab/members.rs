@@ -148,10 +148,12 @@ impl Table {
             return self.free(slot, word, word.next(State::Free, 0));
         }
         // Who freed it died before it said so, or who was to take it.
-        if word.state() == Some(State::Free) && self.looks_taken(slot) {
+        let overlooked = word.state() == Some(State::Free) && self.looks_taken(slot);
+        if overlooked {
             self.put(slot);
         }
-        false
+        // Whoever finds nothing looks again for this one as well: a model of a killed releaser found that it did not.
+        overlooked
     }
 
     /// Rings for all who wait. After what they wait for was stored, and a fence.

@@ -16,13 +16,13 @@ use models::{attach_again, check, check_deaths};
 
 fn slab(slots: usize) -> (Segment, Slab<u64>) {
     let segment = Segment::memfd("model").size(1 << 15).peers(4).objects(2).create().unwrap();
-    let slab = Slab::create_for(&segment, "slab", slots, Holders { members: 2, rings: 1 }).unwrap();
+    let slab = Slab::<u64>::create_for(&segment, "slab", slots, Holders { members: 2, rings: 1 }).unwrap();
     (segment, slab)
 }
 
 /// Another member, in another process.
 fn join(segment: &Segment) -> Slab<u64> {
-    Slab::open(&attach_again(segment), "slab").unwrap()
+    Slab::<u64>::open(&attach_again(segment), "slab").unwrap()
 }
 
 /// Reads and writes what is in the slot.
@@ -98,12 +98,12 @@ fn offering() -> bool {
     let (theirs, post) = (join(&segment), Arc::new(Post::default()));
     let handle = Arc::clone(&post);
     let accepting = thread::spawn(move || {
-        let found = handle.get().and_then(|handle| theirs.accept(handle).ok());
-        let accepted = found.is_some();
-        if let Some(slot) = found {
+        let accept = |handle| theirs.accept(handle).ok();
+        let read = |slot: Slot<'_, u64>| {
             assert_eq!(slot.read(), 7);
             use_up(slot);
-        }
+        };
+        let accepted = handle.get().and_then(accept).map(read).is_some();
         (theirs, accepted)
     });
     let mut slot = mine.try_allocate().unwrap();
