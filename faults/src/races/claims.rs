@@ -15,6 +15,11 @@ pub(super) fn is_claim(operation: &Operation) -> bool {
     operation.name.starts_with("claim") || operation.name.starts_with("take over")
 }
 
+/// Whether a structure has roles.
+pub(super) fn any(structure: &dyn Structure) -> bool {
+    structure.operations().iter().any(is_claim)
+}
+
 /// One round of one of the operations that take a role, in turn.
 pub(super) fn round(stage: &Stage, structure: &'static dyn Structure, round: u64) -> Result<()> {
     let operations: Vec<Operation> = structure.operations().into_iter().filter(is_claim).collect();

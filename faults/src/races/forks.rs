@@ -1,6 +1,7 @@
 //! A process forks with live handles: what its child does with them is refused, or does nothing, and disturbs the parent in nothing.
 
 use anyhow::{Context, Result, ensure};
+use ipc_core::Error;
 use nix::sys::wait::WaitStatus;
 
 use super::{audit, ended};
@@ -25,7 +26,7 @@ fn parent(stage: &Stage, operation: &Operation) -> Result<()> {
         // The child's copy of it.
         let mut act = held.take().context("prepared")?;
         if let Err(error) = act() {
-            let refusal = format!("{error:#} {error:?}");
+            let refusal = format!("{error:#}");
             let refused = refusal.contains("WrongProcess") || refusal.contains("belongs to the process that made it");
             ensure!(refused, "not refused as a fork child's: {error:#}");
         }
@@ -35,5 +36,9 @@ fn parent(stage: &Stage, operation: &Operation) -> Result<()> {
     })?;
     let status = ended(&mut child)?;
     ensure!(matches!(status, WaitStatus::Exited(_, 0)), "in the child: {status:?} {}", said.take());
-    held.take().context("prepared")?().context("after its child")
+    match held.take().context("prepared")?() {
+        // Making a segment takes no handle: its child has made it.
+        Err(error) if matches!(error.downcast_ref(), Some(Error::AlreadyExists { .. })) => Ok(()),
+        outcome => outcome.context("after its child"),
+    }
 }

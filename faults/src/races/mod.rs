@@ -53,13 +53,16 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
     for structure in structures::all() {
         for race in &RACES {
             let name = format!("{}: {}", structure.name(), race.name);
-            if options.wants(&name) {
+            let can = race.name != "claims" || claims::any(structure);
+            if can && options.wants(&name) {
                 wanted.push((structure, race, name));
             }
         }
     }
-    let pids: Vec<_> =
-        structures::all().into_iter().filter(|structure| options.wants(&pids::name(*structure))).collect();
+    let pids: Vec<_> = structures::all()
+        .into_iter()
+        .filter(|structure| claims::any(*structure) && options.wants(&pids::name(*structure)))
+        .collect();
     let mut rows = Vec::new();
     for (structure, race, name) in &wanted {
         let end = options.share(wanted.len() + pids.len());

@@ -5,6 +5,8 @@ use ipc_core::segment::PayloadType;
 use ipc_core::sync::Ordering;
 use ipc_core::{Error, ObjectKind, Region, Segment, SegmentOptions};
 
+use crate::calls::Calls;
+use crate::everything::use_objects;
 use crate::evidence::{note, noted};
 use crate::rng::Rng;
 use crate::structure::{Act, Actor, Operation, Stage, Structure};
@@ -110,8 +112,8 @@ impl Structure for Bare {
         audit(stage)
     }
 
-    fn exercise(&self, segment: &Segment, rng: &mut Rng) {
-        exercise(segment, rng);
+    fn exercise(&self, segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {
+        use_objects(segment, &name(0), rng, calls);
     }
 }
 
@@ -276,35 +278,4 @@ fn audit(stage: &Stage) -> Result<()> {
     ensure!(matches!(full, Err(Error::TooManyPeers { .. })), "{} more, and {full:?}", more.len());
     segment.grow(40 << 10).context("growing afterwards")?;
     (0..OBJECTS).try_for_each(|index| check_object(&segment, index))
-}
-
-/// Uses everything, whatever stands in the header, in the tables, and in the directory.
-fn exercise(segment: &Segment, rng: &mut Rng) {
-    for _ in 0..1 + rng.below(12) {
-        let name = name(rng.below(OBJECTS as u64 + 2) as usize);
-        match rng.below(9) {
-            0 => drop(segment.objects()),
-            1 => drop(segment.peers().map(|peer| segment.describe_peer(peer.id)).collect::<Vec<_>>()),
-            2 => {
-                let size = rng.below(4000);
-                drop(segment.create_object(&name, KIND, PayloadType::bytes(), size, |region| {
-                    if region.len() >= 8 {
-                        region.u64_at(0).store(1, Ordering::Relaxed);
-                    }
-                }));
-            }
-            3 | 4 => {
-                if let Ok(object) = segment.open_object(&name, KIND, PayloadType::bytes()) {
-                    let words = (0..object.region.len() / 8).map(|word| object.region.u64_at(8 * word));
-                    std::hint::black_box(words.fold(0, |sum, word| sum ^ word.load(Ordering::Relaxed)));
-                }
-            }
-            5 => drop(segment.grow(rng.below(64 << 10))),
-            6 => drop(segment.inherit()),
-            7 => {
-                std::hint::black_box((segment.size(), segment.max_size(), segment.is_linked(), segment.is_lost()));
-            }
-            _ => drop(segment.objects().into_iter().map(|object| object.name).collect::<Vec<_>>()),
-        }
-    }
 }
