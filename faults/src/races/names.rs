@@ -78,6 +78,9 @@ fn act(stage: &Stage, structure: &'static dyn Structure, rng: &mut Rng) -> Resul
 fn whole(segment: &Segment) -> Result<()> {
     ensure!(segment.size() <= segment.max_size(), "{} bytes of {}", segment.size(), segment.max_size());
     let me = segment.peers().find(|peer| peer.id == segment.peer_id());
-    ensure!(me.as_ref().is_some_and(|me| me.alive && me.pid == std::process::id()), "this peer is not what it is: {me:?}");
+    ensure!(
+        me.as_ref().is_some_and(|me| me.alive && me.pid == std::process::id()),
+        "this peer is not what it is: {me:?}"
+    );
     Ok(())
 }
