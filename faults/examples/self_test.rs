@@ -42,8 +42,8 @@ const BUGS: &[Bug] = &[
         name: "commit before the payload: a value",
         file: PRODUCER,
         edits: &[(
-            "self.cursor.write(&value);\n        let published = self.cursor.position.wrapping_add(1);",
-            "let published = self.cursor.position.wrapping_add(1);\n        self.cursor.control().store(published, Ordering::Release);\n        self.cursor.write(&value);",
+            "self.cursor.write(&value);",
+            "self.cursor.control().store(self.cursor.position.wrapping_add(1), Ordering::Release);\n        self.cursor.write(&value);",
         )],
         found_by: Suite(&["steps", "--only", "spsc ring of values: push"]),
     },
