@@ -102,6 +102,8 @@ impl Table {
             freed += usize::from(self.clear_slot(slot, member));
             taken += u64::from(self.word(slot).state() != Some(State::Free));
         }
+        // A model of a killed releaser found it.
+        freed += usize::from(self.open_all());
         // Who dies between a step and its count leaves the count wrong: here it is put right, but for what moves meanwhile.
         self.at(TAKEN).store(taken, Ordering::Relaxed);
         update(self.waiters(), |waiters| (waiters & bit(member) != 0).then_some(waiters & !bit(member)));

@@ -249,6 +249,22 @@ impl Table {
         }
     }
 
+    /// Opens the words that look full and are not: who marked one died before it looked again. Whether there were any.
+    pub(super) fn open_all(&self) -> bool {
+        let mut opened = false;
+        for class in &self.geometry.classes {
+            for index in 0..class.words() {
+                let mask = Self::mask(class.slots, index);
+                let full = self.at(class.full + 8 * (index / 64)).load(Ordering::Acquire) & bit(index % 64) != 0;
+                if full && self.at(class.taken + 8 * index).load(Ordering::Acquire) & mask != mask {
+                    self.mark_open(class, index);
+                    opened = true;
+                }
+            }
+        }
+        opened
+    }
+
     /// Whether a slot looks taken.
     pub(super) fn looks_taken(&self, slot: usize) -> bool {
         let class = &self.geometry.classes[self.geometry.class_of(slot)];
