@@ -115,6 +115,7 @@ fn joins<T: Numbered>(start: Start, before: u64) -> bool {
 }
 
 #[test]
+#[ignore = "takes many minutes: docs/MEMORY_MODEL.md names the command, and what is known"]
 fn broadcast_join() {
     check(false, [(Start::Oldest, 2), (Start::Now, 1)].map(|(start, before)| move || joins::<Line>(start, before)));
 }
