@@ -279,7 +279,6 @@ fn records_in_every_way() {
     assert_eq!((consumer.lane(), &*record), (0, &b"pushed"[..]));
     let view = consumer.peek().unwrap().unwrap();
     assert_eq!(*view, *b"in");
-    drop(view);
     let view = consumer.try_peek().unwrap();
     assert_eq!(*view, *b"in", "it was not released");
     view.release().unwrap();

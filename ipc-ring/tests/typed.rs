@@ -433,7 +433,6 @@ fn values_are_written_and_read_in_place() {
                     Ok(mut grant) => {
                         // Every other one is aborted first.
                         *grant = make(255);
-                        drop(grant);
                         let mut grant = producer.claim().unwrap();
                         *grant = make(round * 6 + claimed);
                         grant.commit().unwrap();
@@ -449,7 +448,6 @@ fn values_are_written_and_read_in_place() {
             for index in 0..claimed {
                 let view = consumer.try_peek().unwrap();
                 assert_eq!(*view, make(round * 6 + index));
-                drop(view);
                 let view = consumer.peek().unwrap().unwrap();
                 assert_eq!(*view, make(round * 6 + index), "not released");
                 view.release().unwrap();

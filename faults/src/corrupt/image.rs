@@ -111,7 +111,8 @@ impl Made {
     fn image(&self, subject: usize) -> Result<Image> {
         let bytes = self.bytes()?;
         let entries: Vec<usize> = format::object_entries(&bytes).collect();
-        let (mut objects, mut untouched) = (Vec::new(), Vec::from([0..format::PEERS]));
+        let (mut objects, mut untouched) = (Vec::new(), Vec::new());
+        untouched.push(0..format::PEERS);
         for info in self.segment.objects() {
             let range = info.offset as usize..(info.offset + info.size) as usize;
             if NEIGHBOURS.contains(&info.name.as_str()) { untouched.push(range) } else { objects.push(range) }

@@ -1,7 +1,7 @@
 //! The crash simulator: the journal's own protocol over memory that loses power.
 //!
 //! Every 8-byte word that was written since it was last flushed has, after a loss of power, any of the values that it had since: all combinations in
-//! the [exhaustive](exhaustive) scopes, random ones in [`random`]. Power goes, or the process alone, at any write of a word and at any flush, inside recovery too. After
+//! the [exhaustive] scopes, random ones in [`random`]. Power goes, or the process alone, at any write of a word and at any flush, inside recovery too. After
 //! each recovery that came to its end everything is compared with what was promised: every acknowledged record is there, none is torn, none that was cut off
 //! once comes back, order holds, nothing that was not released is gone, a cursor is where it was left.
 //!
