@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The system's allocator, with a [limit](limit) for a single allocation.
+/// The system's allocator, with a [limit] for a single allocation.
 #[derive(Debug)]
 pub struct Limited;
 

@@ -1,5 +1,7 @@
 //! A file that is truncated under the mapping of a process that works in it.
 
+use std::time::Instant;
+
 use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
@@ -39,7 +41,9 @@ fn truncated(stage: &Stage, structure: &'static dyn Structure, case: u64, guard:
         calls.all(|calls| {
             let mut laps = 0;
             // Some laps more when it is lost: everything goes on saying so.
-            while laps < 5 && calls.made() < 100_000 {
+            // With the guard it is to be noticed, and the file is truncated soon; on a busy machine not at once.
+            let begun = Instant::now();
+            while laps < 5 && if guard { begun.elapsed() < watch::PATIENCE } else { calls.made() < 100_000 } {
                 structure.exercise(&segment, &mut rng, calls);
                 segment.look_for_loss();
                 laps += u64::from(segment.is_lost());
