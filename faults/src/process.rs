@@ -73,6 +73,8 @@ impl Drop for Said {
 pub struct Child {
     pid: Pid,
     ended: bool,
+    /// How it ended, once that was asked.
+    status: Option<WaitStatus>,
 }
 
 /// Forks. The child does `body`, says why it failed if it did, and ends with 0 or 1 without any destructor of the parent's.
@@ -83,7 +85,7 @@ pub struct Child {
 pub fn start(said: &Said, body: impl FnOnce() -> Result<()>) -> Result<Child> {
     // SAFETY: this process has one thread, so the child may do whatever the parent may.
     match unsafe { fork() }.context("fork")? {
-        ForkResult::Parent { child } => Ok(Child { pid: child, ended: false }),
+        ForkResult::Parent { child } => Ok(Child { pid: child, ended: false, status: None }),
         ForkResult::Child => {
             // What is stopped when the suite is killed would stay for ever.
             let _ = set_pdeathsig(Signal::SIGKILL);
@@ -145,10 +147,15 @@ impl Child {
     ///
     /// If it cannot be asked.
     pub fn ended(&mut self) -> Result<Option<WaitStatus>> {
+        if self.status.is_some() {
+            return Ok(self.status);
+        }
         match waitpid(self.pid, Some(WaitPidFlag::WNOHANG))? {
             WaitStatus::StillAlive => Ok(None),
             status => {
                 self.ended = matches!(status, WaitStatus::Exited(..) | WaitStatus::Signaled(..));
+                // The kernel tells of an end once.
+                self.status = self.ended.then_some(status);
                 Ok(Some(status))
             }
         }

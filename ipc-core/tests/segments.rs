@@ -1307,3 +1307,23 @@ fn leak(directory: &Path) {
     (0..200).for_each(|_| cycle());
     assert_eq!(held(), before);
 }
+
+#[test]
+fn an_object_is_as_large_as_was_asked_for_whatever_a_peer_writes_meanwhile() {
+    let segment = Segment::memfd("test").size(1 << 16).create().unwrap();
+    let file = fs::File::from(segment.segment_fd().unwrap().try_clone_to_owned().unwrap());
+    let peer = ipc_core::map::Mapping::<ipc_core::map::ReadWrite>::shared_file(&file, 0, 1 << 16).unwrap();
+    let kind = ObjectKind { name: "test", code: 7 };
+    let size = 1000;
+    let made = segment.create_object("object", kind, PayloadType::bytes(), size, |region| {
+        // The entry says the size somewhere before the first object: change it wherever it may.
+        for at in (4096..region.offset() as usize).step_by(8) {
+            if peer.load_u64(at) == size {
+                peer.u64_at(at).store(64, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+    });
+    let object = made.unwrap();
+    assert_eq!((object.region.len() as u64, object.info.size), (size, size));
+    assert_eq!(segment.objects()[0].size, 64, "the peer did change it");
+}

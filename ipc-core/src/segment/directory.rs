@@ -280,7 +280,8 @@ impl Directory<'_, ReadWrite> {
         self.put(index, NAME_LENGTHS, name.len() as u64 | (type_name.len() as u64) << 16);
         self.put(index, OFFSET, offset);
         self.put(index, SIZE, size);
-        self.put(index, CREATED_AT, os::unix_nanos());
+        let created_ns = os::unix_nanos();
+        self.put(index, CREATED_AT, created_ns);
         for (at, word) in [ROLES, PLACES, PLACES + 8].into_iter().zip(roles.to_words()) {
             self.put(index, at, word);
         }
@@ -290,7 +291,20 @@ impl Directory<'_, ReadWrite> {
         self.set_state(index, MAKING, maker);
         initialise(offset);
         self.set_state(index, READY, maker);
-        self.info(index)?.ok_or(Error::ObjectNotFound { name: name.to_owned() })
+        // What was written, and not what may stand there by now.
+        Ok(ObjectInfo {
+            name: name.to_owned(),
+            kind: kind.code,
+            type_fingerprint: payload.fingerprint,
+            type_name: String::from_utf8_lossy(type_name).into_owned(),
+            type_size: payload.size,
+            type_align: payload.align,
+            offset,
+            size,
+            created_ns,
+            maker,
+            roles,
+        })
     }
 
     /// Empties the entries of makers that died: under the lock there is no living one. Space that they took is zeroed

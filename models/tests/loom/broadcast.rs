@@ -85,6 +85,7 @@ fn lossy<T: Numbered>(capacity: usize, before: u64, values: u64, attempts: usize
 }
 
 #[test]
+#[ignore = "takes many minutes: docs/MEMORY_MODEL.md names the command, and what is known"]
 fn broadcast_lossy() {
     check(
         false,
@@ -143,6 +144,7 @@ fn asleep(lossless: bool) -> bool {
 }
 
 #[test]
+#[ignore = "takes many minutes: docs/MEMORY_MODEL.md names the command, and what is known"]
 fn broadcast_sleep_consumers() {
     check(true, [false, true].map(|lossless| move || asleep(lossless)));
 }
@@ -268,6 +270,7 @@ fn lossy_records(before: u64, records: u64, words: usize, attempts: usize) -> bo
 }
 
 #[test]
+#[ignore = "takes many minutes: docs/MEMORY_MODEL.md names the command, and what is known"]
 fn broadcast_lossy_records() {
     // The ring has 512 bytes, of which such a record takes a line of 64.
     check(false, [move || lossy_records(6, 3, 4, 2)]);
