@@ -258,12 +258,20 @@ impl<P: Protection> Entries<'_, P> {
         if !locked && !os::is_locked_by_another(self.file, byte).unwrap_or(true) {
             return false;
         }
-        let state = self.map.load_u64(self.offset + id.index() * PEER_ENTRY_SIZE + STATE);
-        if PeerId::from_bits(state).generation() != id.generation() {
+        let is_its_own = || {
+            let state = self.map.load_u64(self.offset + id.index() * PEER_ENTRY_SIZE + STATE);
+            PeerId::from_bits(state).generation() == id.generation()
+        };
+        if !is_its_own() {
             return false;
         }
-        // Somebody holds the lock: the peer itself, or a forked child that outlived it.
-        self.info(id.index()).is_none_or(|(info, origin)| origin.process_lives(&info))
+        // Somebody holds the lock: the peer itself, a forked child that outlived it, or the next one in its place.
+        let lives = match self.info(id.index()) {
+            Some((info, origin)) if info.id == id => origin.process_lives(&info),
+            _ => true,
+        };
+        // The next one may have come while we looked: then it was not the peer that was found alive. Storms of kills met a role that a dead one was said to hold.
+        lives && is_its_own()
     }
 
     pub(crate) fn describe(&self, id: PeerId) -> PeerDescription {
