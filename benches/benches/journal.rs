@@ -1,7 +1,13 @@
 //! The journal beside the least that the same would cost, in one run and on one file system: `cargo bench -p benches --bench journal -- [DIRECTORY]`.
 //!
 //! A program of its own and not criterion's: flushes of a disk are measured one by one, each kind in turn, so that all meet the same disk.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench fails by panicking; criterion's macros have no docs"
+)]
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
