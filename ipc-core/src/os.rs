@@ -257,7 +257,7 @@ pub(crate) fn fstat(fd: impl AsFd) -> io::Result<nix::sys::stat::FileStat> {
     Ok(nix::sys::stat::fstat(fd)?)
 }
 
-/// Allocates `len` bytes of the file from `from` on, and extends it to them.
+/// Allocates `len` bytes of the file from `from` on; its length stays as it is.
 pub(crate) fn allocate(file: &File, from: u64, len: u64) -> nix::Result<()> {
     // In steps: some kernels undo a call that a signal interrupts, and signals may come often.
     const STEP: u64 = 64 << 20;
@@ -265,7 +265,7 @@ pub(crate) fn allocate(file: &File, from: u64, len: u64) -> nix::Result<()> {
     while done < len {
         let step = STEP.min(len - done);
         let at = from.checked_add(done).and_then(|at| i64::try_from(at).ok()).ok_or(Errno::EFBIG)?;
-        match nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::empty(), at, step as i64) {
+        match nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::FALLOC_FL_KEEP_SIZE, at, step as i64) {
             Ok(()) => done += step,
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),

@@ -122,6 +122,24 @@ fn an_access_in_flight_reads_zeros_and_every_later_call_says_so() {
 }
 
 #[test]
+fn growing_does_not_bring_back_as_zeros_what_was_truncated() {
+    for directory in [in_memory(), on_disk()] {
+        for lazy in [false, true] {
+            let segment = small(directory.path(), "segment").max_size(1 << 20).lazy(lazy).create().unwrap();
+            let (size, len) = (segment.size(), segment.size() - page());
+            truncate(&segment, len);
+            let error = segment.grow(ROOM + 1).unwrap_err();
+            assert!(
+                matches!(error, Error::Truncated { expected, found, .. } if (expected, found) == (size, len)),
+                "{error}"
+            );
+            assert_eq!(File::open(segment.path()).unwrap().metadata().unwrap().len(), len);
+            assert!(segment.unlink().unwrap());
+        }
+    }
+}
+
+#[test]
 fn what_another_process_truncates_is_lost_here() {
     if let Some((role, argument)) = role() {
         child(&role, &argument);

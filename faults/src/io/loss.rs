@@ -1,6 +1,6 @@
 //! A file that is truncated under the mapping of a process that works in it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -15,6 +15,9 @@ use crate::watch::{self, Ending};
 
 /// Files that are truncated, of each kind.
 const CASES: u64 = 200;
+
+/// From one truncation of a file to the next.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// Calls that give up on what they are about meanwhile: `Lost`, and the process goes on.
 pub(super) fn guarded(stage: &Stage, structure: &'static dyn Structure, case: u64) -> Result<Option<Outcome>> {
@@ -57,7 +60,14 @@ fn truncated(stage: &Stage, structure: &'static dyn Structure, case: u64, guard:
         std::hint::spin_loop();
     }
     let file = std::fs::File::options().write(true).open(stage.directory().join(SEGMENT))?;
-    file.set_len(rng.below(file.metadata()?.len() / 4096) * 4096)?;
+    let len = rng.below(file.metadata()?.len() / 4096) * 4096;
+    file.set_len(len)?;
+    // Who makes it grow in the very moment in which it becomes shorter cannot see that: it stays as short as that.
+    let begun = Instant::now();
+    while guard && child.ended()?.is_none() && begun.elapsed() < watch::PATIENCE {
+        std::thread::sleep(AGAIN);
+        file.set_len(len)?;
+    }
     match (watch::wait(child, &page)?, page.violation()) {
         (_, Some(what)) => bail!("{what}"),
         (Ending::Done, None) => Ok(Some(if guard { Outcome::Refused } else { Outcome::Done })),

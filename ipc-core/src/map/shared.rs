@@ -145,6 +145,15 @@ impl<P: Protection> Mapping<P> {
         Ok(before.max(usable))
     }
 
+    /// Bytes that `file`, the one that was mapped, has by now from where the mapping begins. Costs one `fstat`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`].
+    pub(crate) fn file_len(&self, file: impl AsFd) -> Result<u64> {
+        self.file.map_or(Ok(self.len() as u64), |part| part.len(file))
+    }
+
     /// Looks whether `file`, the one that was mapped, still has all that is mapped, and otherwise does what touching a page that it has lost would. The part of
     /// a page that is lost raises no signal: this is how it is found out. Does nothing unless the mapping is watched. Costs one `fstat`.
     pub(crate) fn look_for_loss(&self, file: impl AsFd) {

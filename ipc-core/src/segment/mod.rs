@@ -261,7 +261,8 @@ impl Segment {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] if that is more than [`max_size`](SegmentOptions::max_size); [`Error::NoSpace`], [`Error::LimitReached`];
-    /// [`Error::Unsupported`] for an anonymous segment; [`Error::Busy`], [`Error::WrongProcess`], [`Error::Lost`].
+    /// [`Error::Unsupported`] for an anonymous segment; [`Error::Busy`], [`Error::WrongProcess`]; [`Error::Truncated`], or [`Error::Lost`] with the
+    /// [guard](SegmentOptions::survive_truncation), if another program has cut the file off: it is left as it is.
     pub fn grow(&self, size: u64) -> Result<u64> {
         self.check()?;
         let Attachment { map, geometry, .. } = &*self.inner;
@@ -279,7 +280,12 @@ impl Segment {
         self.notice_growth();
         let before = map.len();
         if wanted > before as u64 {
-            space::extend(self.lease_file(), before as u64, wanted, geometry.lazy, &self.path())?;
+            let check_file = || {
+                self.check()?;
+                let (expected, found) = (before as u64, map.file_len(self.lease_file())?);
+                if found < expected { Err(Error::Truncated { path: self.path(), expected, found }) } else { Ok(()) }
+            };
+            space::extend(self.lease_file(), before as u64, wanted, geometry.lazy, &self.path(), check_file)?;
             let after = map.grow(self.lease_file())? as u64;
             if after < wanted {
                 return Err(Error::Truncated { path: self.path(), expected: wanted, found: after });

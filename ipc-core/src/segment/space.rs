@@ -59,10 +59,10 @@ pub(super) fn allocate(file: &File, geometry: &Geometry, huge: Option<u64>, path
         return Err(Error::NoSpace { path: path.to_owned(), needed: allocated, available });
     }
     allocate_range(file, 0, allocated, path)?;
-    if geometry.lazy { set_size(file, geometry.size, path) } else { Ok(()) }
+    set_size(file, geometry.size, path)
 }
 
-/// Allocates the blocks of a range, and extends the file to its end.
+/// Allocates the blocks of a range; the file keeps its length.
 pub(super) fn allocate_range(file: &File, from: u64, len: u64, path: &Path) -> Result<()> {
     match os::allocate(file, from, len) {
         Ok(()) => Ok(()),
@@ -83,14 +83,23 @@ fn set_size(file: &File, size: u64, path: &Path) -> Result<()> {
 }
 
 /// Makes a segment's file longer, from `from` to `to` bytes. Under the lock of the directory of objects: two who grow it together must not undo each other.
-pub(super) fn extend(file: &File, from: u64, to: u64, lazy: bool, path: &Path) -> Result<()> {
+/// `check_file` comes last before it becomes longer: what another program cut off would come back as zeros, and nobody would ever learn of it.
+pub(super) fn extend(
+    file: &File,
+    from: u64,
+    to: u64,
+    lazy: bool,
+    path: &Path,
+    check_file: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     check_file_limit(to)?;
-    if lazy {
-        return set_size(file, to, path);
+    if !lazy {
+        let needed = to - from;
+        if let Some(available) = available(file, needed).filter(|available| *available < needed) {
+            return Err(Error::NoSpace { path: path.to_owned(), needed, available });
+        }
+        allocate_range(file, from, needed, path)?;
     }
-    let needed = to - from;
-    match available(file, needed) {
-        Some(available) if available < needed => Err(Error::NoSpace { path: path.to_owned(), needed, available }),
-        _ => allocate_range(file, from, needed, path),
-    }
+    check_file()?;
+    set_size(file, to, path)
 }
