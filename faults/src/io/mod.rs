@@ -111,7 +111,12 @@ fn clear(stage: &Stage) -> Result<()> {
 
 /// That an error is one of the library's, and not of the suite's.
 fn typed(error: anyhow::Error) -> Result<Outcome> {
-    let is_typed = error.chain().any(|cause| cause.is::<ipc_core::Error>() || cause.is::<ipc_ring::RingError>());
+    let is_typed = error.chain().any(|cause| {
+        cause.is::<ipc_core::Error>()
+            || cause.is::<ipc_ring::RingError>()
+            || cause.is::<ipc_core::SlabError>()
+            || cause.is::<ipc_ring::handles::HandleError>()
+    });
     ensure!(is_typed, "an error without a type: {error:#}");
     Ok(Outcome::Refused)
 }

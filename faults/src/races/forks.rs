@@ -27,7 +27,8 @@ fn parent(stage: &Stage, operation: &Operation) -> Result<()> {
         let mut act = held.take().context("prepared")?;
         if let Err(error) = act() {
             let refusal = format!("{error:#}");
-            let refused = refusal.contains("WrongProcess") || refusal.contains("belongs to the process that made it");
+            let said = ["WrongProcess", "belongs to the process that made it", "was opened by the process that forked"];
+            let refused = said.iter().any(|said| refusal.contains(said));
             ensure!(refused, "not refused as a fork child's: {error:#}");
         }
         // And the handles with it.

@@ -1,11 +1,12 @@
 //! The structures that are tried: each announces itself in a file of its own.
 
 mod segment;
+mod slab;
 mod spsc;
 
 use crate::structure::Structure;
 
 /// All of them.
 pub fn all() -> Vec<&'static dyn Structure> {
-    [vec![segment::SEGMENT], spsc::all()].concat()
+    [vec![segment::SEGMENT], spsc::all(), vec![slab::SLAB]].concat()
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ipc_core::slab::{Holders, Received};
-use ipc_core::{Handle, Segment, Slab, SlabError};
+use ipc_core::{Error, Handle, Segment, Slab, SlabError};
 use ipc_ring::RingError;
 use ipc_ring::handles::{HandleError, Receiver, Sender};
 use ipc_ring::spsc::Ring;
@@ -38,7 +38,11 @@ impl Structure for Handed {
     }
 
     fn create(&self, segment: &Segment) -> Result<()> {
-        Slab::<Fixed>::create_for(segment, NAME, SLOTS, HOLDERS)?;
+        match Slab::<Fixed>::create_for(segment, NAME, SLOTS, HOLDERS) {
+            // Whoever made it may have died, or been refused the room, before the ring.
+            Ok(_) | Err(Error::ObjectExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         Ring::<Handle>::create(segment, RING, 8)?;
         Ok(())
     }
