@@ -54,13 +54,13 @@ impl Batch<'_> {
             }
             // What is made once in a process was made by the first ones.
             if held.is_none() && case % 64 == 63 {
-                held = Some(holdings()?);
+                held = Some(stage.holdings()?);
             }
             if self.end.is_some_and(|end| Instant::now() >= end) {
                 break;
             }
         }
-        let now = holdings()?;
+        let now = stage.holdings()?;
         calls
             .check(held.is_none_or(|held| now <= held), || format!("descriptors and mappings: {held:?}, then {now:?}"));
         Ok(())
@@ -115,13 +115,6 @@ fn choose(options: SegmentOptions, rng: &mut Rng) -> SegmentOptions {
         .replace_dead(rng.one_in(8))
 }
 
-/// Descriptors and mappings of this process.
-fn holdings() -> Result<[usize; 2]> {
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
-    let mappings = maps.lines().filter(|line| line.contains(FILE)).count();
-    Ok([std::fs::read_dir("/proc/self/fd")?.count(), mappings])
-}
-
 /// A directory in memory, and a memfd of each length that was asked for.
 struct Stage<'a> {
     directory: &'a Path,
@@ -129,6 +122,14 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    /// Descriptors and mappings of this process, the stage's own aside.
+    fn holdings(&self) -> Result<[usize; 2]> {
+        let maps = std::fs::read_to_string("/proc/self/maps")?;
+        let mappings = maps.lines().filter(|line| line.contains(FILE)).count();
+        let descriptors = std::fs::read_dir("/proc/self/fd")?.count();
+        Ok([descriptors - self.memfds.len(), mappings])
+    }
+
     /// A memfd with these bytes, whose length is sealed.
     fn memfd(&mut self, bytes: &[u8]) -> Result<&File> {
         let index = match self.memfds.iter().position(|(len, _)| *len == bytes.len()) {
