@@ -76,7 +76,12 @@ impl Structure for Handed {
                     Ok(())
                 }))
             }),
-            operation("allocate and release", filled, |stage| with(stage, |slab| Ok(slab.try_allocate()?.release()))),
+            operation("allocate and release", filled, |stage| {
+                with(stage, |slab| {
+                    slab.try_allocate()?.release();
+                    Ok(())
+                })
+            }),
             operation("allocate from a full slab", filled, |stage| {
                 let slab = leak(stage)?;
                 while let Ok(slot) = slab.try_allocate() {
