@@ -20,6 +20,28 @@ use ipc_ring::spsc::{RecordConsumer, RecordProducer};
 
 const MIB: u64 = 1 << 20;
 
+/// How much each part does. Measured with `cargo bench`; `cargo test` runs the same once, and shortly.
+#[derive(Clone, Copy)]
+struct Extent {
+    records: u64,
+    commits: u64,
+    /// Of the group commit: no longer than this, and no more than its journal holds.
+    group: Duration,
+    batched: u64,
+    recovered: u64,
+}
+
+const MEASURED: Extent = Extent {
+    records: 300_000,
+    commits: 1000,
+    group: Duration::from_millis(1500),
+    batched: 24 << 10,
+    recovered: 12_000,
+};
+
+const TRIED: Extent =
+    Extent { records: 3000, commits: 10, group: Duration::from_millis(50), batched: 1 << 10, recovered: 100 };
+
 fn journal(directory: &Path, name: &str, capacity: u64) -> Journal {
     let options = JournalOptions::new().capacity(capacity);
     let size = options.required_size().unwrap() + MIB;
@@ -33,8 +55,8 @@ fn median(times: &mut [Duration]) -> f64 {
 }
 
 /// Nanoseconds for each record: 128 bytes into the journal; through a one-to-one ring with a checksum; the checksum and a copy alone.
-fn asynchronous(directory: &Path) {
-    let (count, payload) = (300_000_u64, [7_u8; 128]);
+fn asynchronous(directory: &Path, extent: Extent) {
+    let (count, payload) = (extent.records, [7_u8; 128]);
     let journal = journal(directory, "async", 128 * MIB);
     let mut appender = journal.appender(Acknowledge::Async).unwrap();
     let ring = Segment::memfd("ring").size(4 * MIB).create().unwrap();
@@ -72,7 +94,7 @@ fn asynchronous(directory: &Path) {
     println!("read and checked, 128 B: {each:.1} ns");
 }
 
-fn every_commit(directory: &Path, payload: usize) {
+fn every_commit(directory: &Path, extent: Extent, payload: usize) {
     let journal = journal(directory, &format!("commit-{payload}"), 32 * MIB);
     let mut appender = journal.appender(Acknowledge::EveryCommit).unwrap();
     let segment = Segment::at_path(directory.join(format!("bare-{payload}"))).size(32 * MIB).create().unwrap();
@@ -87,7 +109,7 @@ fn every_commit(directory: &Path, payload: usize) {
     file.sync_all().unwrap();
     let data = vec![3; payload];
     let (mut ours, mut bare_times, mut file_times) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..1000 {
+    for round in 0..extent.commits as usize {
         let begun = Instant::now();
         appender.push(&data).unwrap();
         ours.push(begun.elapsed());
@@ -111,17 +133,19 @@ fn every_commit(directory: &Path, payload: usize) {
     );
 }
 
-fn group(directory: &Path) {
+fn group(directory: &Path, extent: Extent) {
     for threads in [1_u64, 2, 8] {
-        let journal = journal(directory, &format!("group-{threads}"), 64 * MIB);
-        let (begun, lasting) = (Instant::now(), Duration::from_millis(1500));
+        // Nobody reads it: who pushed on when it is full would find it full for good.
+        let (capacity, reserve) = (256 * MIB, threads * 16 * 1024);
+        let journal = journal(directory, &format!("group-{threads}"), capacity);
+        let begun = Instant::now();
         let commits: u64 = std::thread::scope(|scope| {
             let work = || {
                 let mut appender = journal.appender(Acknowledge::EveryCommit).unwrap();
                 appender.set_wait_strategy(ipc_core::wait::WaitStrategy::sleep());
-                let mut commits = 0_u64;
-                while begun.elapsed() < lasting {
-                    appender.push(&[5; 4096]).unwrap();
+                let (mut commits, mut end) = (0_u64, 0);
+                while begun.elapsed() < extent.group && end < capacity - reserve {
+                    end = appender.push(&[5; 4096]).unwrap().end;
                     commits += 1;
                 }
                 commits
@@ -136,8 +160,8 @@ fn group(directory: &Path) {
     }
 }
 
-fn batch(directory: &Path) {
-    let (bytes, count) = (256 << 10, 24 << 10);
+fn batch(directory: &Path, extent: Extent) {
+    let (bytes, count) = (256 << 10, extent.batched as usize);
     let journal = journal(directory, "batch", 64 * MIB);
     let mode = Acknowledge::Batch { bytes, within: Duration::from_secs(1) };
     let mut appender = journal.appender(mode).unwrap();
@@ -165,13 +189,13 @@ fn batch(directory: &Path) {
     println!("batches of 256 KiB of 1 KiB records: journal {ours:.0} MB/s, plain stores and msync {plain:.0} MB/s");
 }
 
-fn recovery(directory: &Path) {
+fn recovery(directory: &Path, extent: Extent) {
     let options = JournalOptions::new().capacity(256 * MIB);
     let path = directory.join("recovery");
     let segment = Segment::at_path(&path).size(options.required_size().unwrap() + MIB).create().unwrap();
     let journal = Journal::create(&segment, "log", options).unwrap();
     let mut appender = journal.appender(Acknowledge::Async).unwrap();
-    let count = 12_000;
+    let count = extent.recovered;
     for _ in 0..count {
         appender.push(&[1; 1000]).unwrap();
     }
@@ -200,13 +224,14 @@ const BYTES: ipc_core::ObjectKind = ipc_core::ObjectKind { name: "bytes", code: 
 
 fn main() {
     let chosen = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let extent = if std::env::args().any(|argument| argument == "--bench") { MEASURED } else { TRIED };
     let parent = chosen.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let directory = tempfile::tempdir_in(parent).unwrap();
     let directory = directory.path();
-    asynchronous(directory);
-    every_commit(directory, 128);
-    every_commit(directory, 4096 - 48);
-    group(directory);
-    batch(directory);
-    recovery(directory);
+    asynchronous(directory, extent);
+    every_commit(directory, extent, 128);
+    every_commit(directory, extent, 4096 - 48);
+    group(directory, extent);
+    batch(directory, extent);
+    recovery(directory, extent);
 }

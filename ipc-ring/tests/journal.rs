@@ -120,7 +120,8 @@ fn a_journal_without_room_says_who_holds_it_and_goes_on_when_released() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(&full, JournalError::Full { held_by, .. } if held_by.contains("slow one")), "{full}");
+    assert!(matches!(&full, JournalError::Full { held_by: Some(held_by), .. } if held_by == "slow one"), "{full}");
+    assert!(full.to_string().contains("cursor \"slow one\" has not acknowledged it"), "{full}");
     assert!(matches!(
         appender.push_deadline(b"late", Instant::now() + Duration::from_millis(20)),
         Err(JournalError::Full { .. } | JournalError::TimedOut)
@@ -273,6 +274,35 @@ fn many_appenders_commit_together() {
         *next += 1;
     }
     assert!(next.iter().all(|count| *count == 25));
+}
+
+/// A push on a full journal that nobody reads used to wait for ever.
+#[test]
+fn a_journal_without_room_and_without_cursors_is_full_until_released() {
+    let (_directory, _path, journal) = scratch();
+    let mut appender = journal.appender(Acknowledge::Async).unwrap();
+    let (full, last) = {
+        let mut last = 0;
+        loop {
+            match appender.push(&[7; 1000]) {
+                Ok(appended) => last = appended.end,
+                Err(error) => break (error, last),
+            }
+        }
+    };
+    assert!(matches!(&full, JournalError::Full { held_by: None, floor: 0, .. }), "{full}");
+    assert!(full.to_string().contains("Journal::release"), "{full}");
+    let short = Instant::now() + Duration::from_millis(20);
+    assert!(matches!(appender.push_deadline(b"late", short), Err(JournalError::TimedOut)));
+    // With a deadline it waits for whoever releases.
+    let waiting = std::thread::spawn(move || {
+        appender.push_deadline(&[8; 1000], Instant::now() + Duration::from_secs(60)).unwrap();
+        appender
+    });
+    journal.release(last).unwrap();
+    let mut appender = waiting.join().unwrap();
+    appender.push(&[9; 1000]).unwrap();
+    assert_eq!(read_all(&journal).len(), 2);
 }
 
 #[test]

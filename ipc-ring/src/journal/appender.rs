@@ -124,11 +124,12 @@ impl Appender {
         Ok(())
     }
 
-    /// Appends a record, and returns when it is acknowledged as this appender's mode says. Waits for room as long as it takes.
+    /// Appends a record, and returns when it is acknowledged as this appender's mode says. Waits for room as long as a cursor takes to make it.
     ///
     /// # Errors
     ///
-    /// [`JournalError::TooLarge`]; [`JournalError::Poisoned`] and [`Error::FlushFailed`](ipc_core::Error::FlushFailed): the record may have been appended then, and is not durable;
+    /// [`JournalError::Full`] if there is no room and no cursor to wait for: then only [`Journal::release`] would make some, and
+    /// [`push_deadline`](Self::push_deadline) waits for that. [`JournalError::TooLarge`]; [`JournalError::Poisoned`] and [`Error::FlushFailed`](ipc_core::Error::FlushFailed): the record may have been appended then, and is not durable;
     /// [`JournalError::Cancelled`] with nothing appended if that came while it waited for room.
     pub fn push(&mut self, payload: &[u8]) -> Result<Appended, JournalError> {
         self.push_by(payload, None)
@@ -144,11 +145,11 @@ impl Appender {
         self.write(room, payload)
     }
 
-    /// As [`push`](Self::push), but gives up waiting for room at the deadline.
+    /// As [`push`](Self::push), but waits for room until the deadline, whoever is to make it.
     ///
     /// # Errors
     ///
-    /// As there, and [`JournalError::TimedOut`] with nothing appended.
+    /// As there but for [`JournalError::Full`], and [`JournalError::TimedOut`] with nothing appended.
     pub fn push_deadline(&mut self, payload: &[u8], deadline: Instant) -> Result<Appended, JournalError> {
         self.push_by(payload, Some(deadline))
     }
@@ -259,6 +260,11 @@ impl Appender {
                 Err(JournalError::Full { .. }) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
                     return Err(JournalError::TimedOut);
                 }
+                Err(JournalError::Full { held_by: None, floor, .. })
+                    if deadline.is_none() && self.is_full_for_good(floor) =>
+                {
+                    return self.claim_lines(lines);
+                }
                 Err(JournalError::Full { floor, .. }) => self.wait_for_room(floor, deadline)?,
                 outcome => return outcome,
             }
@@ -268,6 +274,11 @@ impl Appender {
     fn try_claim_room(&mut self, len: usize) -> Result<Room, JournalError> {
         let lines = self.check_len(len)?;
         self.claim_lines(lines)
+    }
+
+    /// Whether what was released, up to `floor`, is given away already, and nothing else may be: no claim, no cursor and no flush stands before room.
+    fn is_full_for_good(&self, floor: u64) -> bool {
+        !self.shared.store.geometry().overwrite && floor <= self.shared.control.head().load(Ordering::Acquire)
     }
 
     /// Waits until somebody has released something since `floor` was all. From time to time it goes back without: a claim that held everything back may

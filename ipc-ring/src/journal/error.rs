@@ -28,15 +28,19 @@ pub enum JournalError {
     Poisoned,
     /// There is no room, and nothing may be given up for it: the named cursor, or what was not released, holds everything back.
     #[error(
-        "the journal is full: {needed} bytes are needed, {available} are free, and {held_by} has released nothing after {floor}"
+        "the journal is full: {needed} bytes are needed, {available} are free, and nothing after {floor} is released: {}",
+        match held_by {
+            Some(cursor) => format!("cursor {cursor:?} has not acknowledged it"),
+            None => "there is no cursor, and `Journal::release` has not named it".into(),
+        }
     )]
     Full {
         /// Bytes that the record takes with its frame.
         needed: u64,
         /// Bytes that are free.
         available: u64,
-        /// Who holds back the most: a cursor's name, or `release`.
-        held_by: String,
+        /// The cursor that holds back the most. None where there is no cursor: then only [`Journal::release`](super::Journal::release) makes room.
+        held_by: Option<String>,
         /// The position that is held.
         floor: u64,
     },

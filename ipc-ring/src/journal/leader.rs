@@ -388,13 +388,13 @@ impl Shared {
         at
     }
 
-    /// Who holds back the most, for messages: its name, and where it is.
-    pub(super) fn held_by(&self) -> (String, u64) {
+    /// The cursor that holds back the most, and where it is; or what was released where there is no cursor.
+    pub(super) fn held_by(&self) -> (Option<String>, u64) {
         let cursors = self.cursor_entries(u64::MAX);
         let slowest = cursors.iter().filter(|cursor| cursor.name[0] != 0).min_by_key(|cursor| cursor.position);
         match slowest {
-            Some(cursor) => (format!("cursor {:?}", super::cursor::name_of(&cursor.name)), cursor.position),
-            None => ("nobody".into(), self.control.released().load(Ordering::Acquire)),
+            Some(cursor) => (Some(super::cursor::name_of(&cursor.name)), cursor.position),
+            None => (None, self.control.released().load(Ordering::Acquire)),
         }
     }
 

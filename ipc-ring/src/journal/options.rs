@@ -46,7 +46,8 @@ impl JournalOptions {
     }
 
     /// Whether the oldest records that no cursor holds are given up when there is no room: the journal is then a history of a fixed size. If not, as is the default,
-    /// appending waits until space is released, by every cursor there is, or by [`Journal::release`](super::Journal::release) where there is none.
+    /// appending waits until every cursor there is has released space. Where there is none, [`Journal::release`](super::Journal::release) makes room, and a push without a deadline fails if
+    /// it has not.
     pub const fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
