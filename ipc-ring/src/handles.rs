@@ -44,6 +44,7 @@ use ipc_core::sync::{Ordering, fence};
 use ipc_core::{Error, Handle, Region, Slab, SlabError};
 
 use crate::error::{PushError, RingError, Side};
+use crate::mpsc;
 use crate::spsc::{Consumer, Producer, Ring, SideState};
 
 /// A ring that can carry handles of a slab.
@@ -147,43 +148,74 @@ impl HandleRing for Ring<Handle> {
     }
 }
 
-impl PushHandles for Producer<Handle> {
-    #[inline]
-    fn try_push(&mut self, handle: Handle) -> Result<(), PushError<Handle>> {
-        Producer::try_push(self, handle)
+/// Any number of senders, each with a lane of its own, and one receiver.
+impl HandleRing for mpsc::Ring<Handle> {
+    type Producer = mpsc::Producer<Handle>;
+    type Consumer = mpsc::Consumer<Handle>;
+
+    fn region(&self) -> &Region {
+        mpsc::Ring::region(self)
     }
 
-    #[inline]
-    fn push(&mut self, handle: Handle, deadline: Option<Instant>) -> Result<(), PushError<Handle>> {
-        match deadline {
-            None => Producer::push(self, handle),
-            Some(deadline) => self.push_deadline(handle, deadline),
-        }
+    fn producer(&self) -> Result<Self::Producer, Error> {
+        mpsc::Ring::producer(self)
+    }
+
+    fn consumer(&self) -> Result<Self::Consumer, Error> {
+        mpsc::Ring::consumer(self)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        // A lane that nobody has come to, or that was handed over, has nobody who would look for what is in it either: the consumer has closed.
+        let left = |lane| matches!(self.producer_side(lane), Some(SideState::Closed | SideState::Awaited));
+        self.consumer_side() == SideState::Closed && (0..self.lanes()).all(left)
     }
 }
 
-impl PopHandles for Consumer<Handle> {
-    #[inline]
-    fn try_pop(&mut self) -> Result<Handle, RingError> {
-        Consumer::try_pop(self)
-    }
+macro_rules! handles {
+    ($producer:ty, $consumer:ty) => {
+        impl PushHandles for $producer {
+            #[inline]
+            fn try_push(&mut self, handle: Handle) -> Result<(), PushError<Handle>> {
+                <$producer>::try_push(self, handle)
+            }
 
-    #[inline]
-    fn pop(&mut self, deadline: Option<Instant>) -> Result<Option<Handle>, RingError> {
-        match deadline {
-            None => Consumer::pop(self),
-            Some(deadline) => self.pop_deadline(deadline),
+            #[inline]
+            fn push(&mut self, handle: Handle, deadline: Option<Instant>) -> Result<(), PushError<Handle>> {
+                match deadline {
+                    None => <$producer>::push(self, handle),
+                    Some(deadline) => self.push_deadline(handle, deadline),
+                }
+            }
         }
-    }
 
-    fn acknowledge(&mut self) {
-        Consumer::acknowledge(self);
-    }
+        impl PopHandles for $consumer {
+            #[inline]
+            fn try_pop(&mut self) -> Result<Handle, RingError> {
+                <$consumer>::try_pop(self)
+            }
 
-    fn hand_over(self) {
-        Consumer::hand_over(self);
-    }
+            #[inline]
+            fn pop(&mut self, deadline: Option<Instant>) -> Result<Option<Handle>, RingError> {
+                match deadline {
+                    None => <$consumer>::pop(self),
+                    Some(deadline) => self.pop_deadline(deadline),
+                }
+            }
+
+            fn acknowledge(&mut self) {
+                <$consumer>::acknowledge(self);
+            }
+
+            fn hand_over(self) {
+                <$consumer>::hand_over(self);
+            }
+        }
+    };
 }
+
+handles!(Producer<Handle>, Consumer<Handle>);
+handles!(mpsc::Producer<Handle>, mpsc::Consumer<Handle>);
 
 /// Why nothing was sent or received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -450,6 +482,8 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Receiver<'a, T, R> {
 pub trait ForSlots: HandleRing {}
 
 impl ForSlots for Ring<Handle> {}
+
+impl ForSlots for mpsc::Ring<Handle> {}
 
 fn place<T: Contents + ?Sized, R: HandleRing>(slab: &Slab<T>, ring: &R) -> Result<RingPlace, Error> {
     slab.ring(ring.region(), R::ONCE).map_err(|error| match error {

@@ -11,6 +11,7 @@ use ipc_core::segment::PayloadType;
 use ipc_core::slab::Shared;
 use ipc_core::{Handle, Object, ObjectKind, Segment, Slab, SlabError};
 use ipc_ring::handles::{HandleError, Receiver, Sender};
+use ipc_ring::mpsc;
 use ipc_ring::spsc::Ring;
 use ipc_ring::{RingError, Side};
 
@@ -86,6 +87,45 @@ fn slots_and_shares_travel_and_come_back() {
     assert!(receiver.recv().unwrap().is_some());
     assert!(receiver.recv().unwrap().is_none());
     drop((receiver, sender2, receiver2));
+    slab.give_back();
+    assert_eq!(slab.usage().free, 8);
+}
+
+#[test]
+fn slots_of_many_senders_travel_to_one_receiver_and_come_back() {
+    let segment = scratch(1 << 20);
+    let slab = Slab::<Frame>::create(&segment, "slab", 8).unwrap();
+    let ring = mpsc::Ring::<Handle>::create(&segment, "many", 4).unwrap();
+    let mut receiver = Receiver::new(&slab, ring.clone()).unwrap();
+    let mut senders = [(); 3].map(|()| Sender::new(&slab, ring.clone()).unwrap());
+    for (seed, sender) in (0..).zip(&mut senders) {
+        let mut slot = slab.try_allocate().unwrap();
+        *slot = filled(seed);
+        sender.send(slot).unwrap();
+        let mut slot = slab.try_allocate().unwrap();
+        *slot = filled(seed + 10);
+        sender.send_shared(slot.freeze().unwrap()).unwrap();
+    }
+    assert_eq!(slab.usage().in_flight, 3, "and three are shared");
+    let mut received: Vec<_> = (0..5).map(|_| receiver.recv().unwrap().unwrap()).collect();
+    assert!(received.iter().all(|frame| is_filled(frame)));
+    received.push(receiver.try_recv().unwrap());
+    let mut first: Vec<_> = received.iter().map(|frame| frame[0]).collect();
+    first.sort_unstable();
+    let mut expected: Vec<_> = [0, 1, 2, 10, 11, 12].map(|seed| filled(seed)[0]).into();
+    expected.sort_unstable();
+    assert_eq!(first, expected);
+    assert_eq!(received.into_iter().filter_map(|frame| frame.into_slot().ok()).count(), 3, "the others are shared");
+    // The receiver releases what it did not receive; what came after it, the last sender.
+    let [mut one, mut two, three] = senders;
+    one.send(slab.try_allocate().unwrap()).unwrap();
+    drop(receiver);
+    assert_eq!(slab.usage().in_flight, 0);
+    two.try_send(slab.try_allocate().unwrap()).unwrap();
+    drop((one, two));
+    assert_eq!(slab.usage().in_flight, 1, "somebody else may still send");
+    drop(three);
+    assert_eq!(slab.usage().in_flight, 0);
     slab.give_back();
     assert_eq!(slab.usage().free, 8);
 }

@@ -169,6 +169,11 @@ impl<T: Payload> Ring<T> {
         Self { object, table, geometry, payload: PhantomData }
     }
 
+    /// The object's bytes.
+    pub(crate) fn region(&self) -> &Region {
+        &self.object.region
+    }
+
     /// How many values of each producer it holds at least.
     pub fn capacity(&self) -> usize {
         self.geometry.capacity as usize
