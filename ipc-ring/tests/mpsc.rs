@@ -346,19 +346,6 @@ fn an_object_too_short_for_its_geometry_is_an_error() {
     }
 }
 
-/// A lane that its holder let go of between the look for free lanes and that for dead ones was passed over by both.
-#[test]
-fn who_comes_while_others_come_and_go_finds_a_lane_if_there_is_one() {
-    const PRODUCERS: usize = 6;
-    let segment = scratch(1 << 20);
-    let ring = ring(&segment, 2, PRODUCERS);
-    std::thread::scope(|scope| {
-        for _ in 0..PRODUCERS {
-            scope.spawn(|| (0..2000).for_each(|_| drop(ring.producer().unwrap())));
-        }
-    });
-}
-
 #[test]
 fn one_damaged_lane_spoils_no_other() {
     use std::os::unix::fs::FileExt;

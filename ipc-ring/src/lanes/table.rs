@@ -218,4 +218,28 @@ mod tests {
         let geometry = Geometry::new(Options::new(1).lanes(1024), data(64)).unwrap();
         assert_eq!(geometry.size, (DATA + 17 * 128 + 1024 * (DATA + 128)) as u64);
     }
+
+    #[test]
+    fn a_lane_that_is_let_go_of_between_the_two_looks_is_found() {
+        let segment = ipc_core::Segment::memfd("lanes").size(1 << 16).create().unwrap();
+        let geometry = Geometry::new(Options::new(1).lanes(2), (1, 64)).unwrap();
+        let kind = ipc_core::ObjectKind { name: "lanes", code: 1 };
+        let payload = ipc_core::segment::PayloadType::bytes();
+        let write = |region: &Region| geometry.write(region);
+        let made = segment.create_object_with_roles("lanes", kind, payload, geometry.size, geometry.roles(), write);
+        let object = made.unwrap();
+        let table = Table::new(&object, &geometry).unwrap();
+        let (first, endpoint, ()) = table.claim(&object, |_| Ok(())).unwrap();
+        assert_eq!(first, 0);
+        // The first look passes over lane 0, which is held, and finds lane 1 damaged; meanwhile lane 0 is let go of.
+        let holder = std::cell::RefCell::new(Some(endpoint));
+        let found = table.claim(&object, |_| match holder.take() {
+            Some(mut holder) => {
+                holder.leave(Leaving::Closing);
+                Err(RingError::Empty)
+            }
+            None => Ok(()),
+        });
+        assert_eq!(found.unwrap().0, 0);
+    }
 }
