@@ -330,6 +330,23 @@ fn word(segment: &Segment, at: usize) -> u64 {
 }
 
 #[test]
+fn an_object_too_short_for_its_geometry_is_an_error() {
+    use ipc_core::ObjectKind;
+    use ipc_core::segment::PayloadType;
+    let segment = scratch(1 << 16);
+    let of = |code: &[u8; 8]| ObjectKind { name: "ring", code: u64::from_le_bytes(*code) };
+    for size in [1, 7, 8, 16, 23, 24, 1023] {
+        let (slots, records) = (format!("slots {size}"), format!("records {size}"));
+        segment.create_object(&slots, of(b"mpscslt\x01"), PayloadType::of::<u64>(), size, |_| {}).unwrap();
+        segment.create_object(&records, of(b"mpscrec\x01"), PayloadType::bytes(), size, |_| {}).unwrap();
+        let refused = Ring::<u64>::open(&segment, &slots).map(drop);
+        assert!(matches!(refused, Err(Error::Corrupted { .. })), "{refused:?}");
+        let refused = RecordRing::open(&segment, &records).map(drop);
+        assert!(matches!(refused, Err(Error::Corrupted { .. })), "{refused:?}");
+    }
+}
+
+#[test]
 fn one_damaged_lane_spoils_no_other() {
     use std::os::unix::fs::FileExt;
     let segment = scratch(1 << 20);

@@ -396,6 +396,37 @@ fn a_death_is_told_once_after_the_dead_ones_values() {
 }
 
 #[test]
+fn one_that_was_killed_as_it_gave_up_is_told_of_once() {
+    use std::os::unix::fs::FileExt;
+    const TEST: &str = "one_that_was_killed_as_it_gave_up_is_told_of_once";
+    if let Some((role, name)) = role() {
+        return child(&role, &name);
+    }
+    let named = rings("mpsc-gave-up");
+    let ring = Ring::<[u64; 2]>::open(&named.segment, "typed").unwrap();
+    let mut consumer = ring.consumer().unwrap();
+    let mut child = start(TEST, "push", &named.name);
+    assert!(consumer.pop().unwrap().is_some());
+    child.kill();
+    // What it stores before it lets go of its role, that word: behind the ring's lines, the announcements, and the lane's first two lines.
+    let offset = named.segment.objects().into_iter().find(|object| object.name == "typed").unwrap().offset;
+    let (at, mut role) = (offset + 1024 + 2 * 128 + 128, [0; 8]);
+    let file = std::fs::File::from(named.segment.segment_fd().unwrap().try_clone_to_owned().unwrap());
+    file.read_exact_at(&mut role, at).unwrap();
+    file.write_all_at(&(2 << 62 | u64::from_le_bytes(role)).to_le_bytes(), at + 8).unwrap();
+    let error = loop {
+        match consumer.pop() {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("its death is not told"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, RingError::PeerDied { side: Side::Producer, .. }), "{error}");
+    assert_eq!(ring.producer_side(0), Some(SideState::Closed));
+    assert_eq!(consumer.pop(), Ok(None), "not told again that it gave up");
+}
+
+#[test]
 fn a_dead_producers_lane_goes_to_another_if_there_is_no_other() {
     if let Some((role, name)) = role() {
         return child(&role, &name);

@@ -1,7 +1,9 @@
 //! Every call of the one-to-one rings.
 
 use ipc_core::{Payload, Segment};
-use ipc_ring::spsc::{Consumer, Grant, Producer, RecordConsumer, RecordProducer, RecordRing, Ring, View};
+use ipc_ring::spsc::{
+    Consumer, Grant, Producer, RecordConsumer, RecordProducer, RecordRing, Ring, ValueGrant, ValueView, View,
+};
 use ipc_ring::{RingError, Side};
 
 use super::{CALLS, cancelled, soon, strategy, value};
@@ -36,6 +38,8 @@ macro_rules! leave {
     };
 }
 
+pub(super) use leave;
+
 /// Uses both sides of the ring of slots called `name`.
 pub fn use_slots<T: Payload>(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Calls<'_>) {
     let Some(ring) = calls.call("Ring::open", || Ring::<T>::open(segment, name)) else { return };
@@ -67,7 +71,8 @@ pub fn use_slots<T: Payload>(segment: &Segment, name: &str, rng: &mut Rng, calls
 
 fn push<T: Payload>(producer: &mut Producer<T>, values: &[T], rng: &mut Rng, calls: &mut Calls<'_>) {
     let deadline = soon(rng);
-    match rng.index(8) {
+    let commit = rng.one_in(2);
+    match rng.index(10) {
         0..3 => {
             let value = value(rng);
             calls.call("Producer::try_push", || producer.try_push(value));
@@ -79,11 +84,21 @@ fn push<T: Payload>(producer: &mut Producer<T>, values: &[T], rng: &mut Rng, cal
         4 => _ = calls.call("Producer::try_push_slice", || producer.try_push_slice(values)),
         5 => _ = calls.call("Producer::push_slice_deadline", || producer.push_slice_deadline(values, deadline)),
         6 => _ = calls.call("Producer::drain_deadline", || producer.drain_deadline(deadline)),
+        7 => {
+            let value = value(rng);
+            calls.call("Producer::try_claim", || producer.try_claim().and_then(|it| write_value(it, value, commit)));
+        }
+        8 => {
+            let value = value(rng);
+            let claim = || producer.claim_deadline(deadline).and_then(|it| write_value(it, value, commit));
+            calls.call("Producer::claim_deadline", claim);
+        }
         _ => {
             of_producer(producer, rng, calls);
             producer.set_cancel(cancelled());
             let value = value(rng);
             calls.call("Producer::push", || producer.push(value));
+            calls.call("Producer::claim", || producer.claim().map(drop));
             calls.call("Producer::push_slice", || producer.push_slice(values));
         }
     }
@@ -91,19 +106,39 @@ fn push<T: Payload>(producer: &mut Producer<T>, values: &[T], rng: &mut Rng, cal
 
 fn pop<T: Payload>(consumer: &mut Consumer<T>, values: &mut [T], rng: &mut Rng, calls: &mut Calls<'_>) {
     let deadline = soon(rng);
-    match rng.index(8) {
+    let release = rng.one_in(2);
+    match rng.index(10) {
         0..3 => _ = calls.call("Consumer::try_pop", || consumer.try_pop()),
         3 => _ = calls.call("Consumer::pop_deadline", || consumer.pop_deadline(deadline)),
         4 => _ = calls.call("Consumer::try_pop_slice", || consumer.try_pop_slice(values)),
         5 => _ = calls.call("Consumer::pop_slice_deadline", || consumer.pop_slice_deadline(values, deadline)),
         6 => _ = calls.outcome("Consumer::acknowledge", || consumer.acknowledge()),
+        7 => _ = calls.call("Consumer::try_peek", || consumer.try_peek().and_then(|it| read_value(it, release))),
+        8 => {
+            calls.call("Consumer::peek_deadline", || match consumer.peek_deadline(deadline)? {
+                Some(view) => read_value(view, release),
+                None => Ok(()),
+            });
+        }
         _ => {
             of_consumer(consumer, rng, calls);
             consumer.set_cancel(cancelled());
             calls.call("Consumer::pop", || consumer.pop());
+            calls.call("Consumer::peek", || consumer.peek().map(|view| view.is_some()));
             calls.call("Consumer::pop_slice", || consumer.pop_slice(values));
         }
     }
+}
+
+/// Writes a value in place; then commits it, or not.
+pub(super) fn write_value<T: Payload>(mut grant: ValueGrant<'_, T>, value: T, commit: bool) -> Result<(), RingError> {
+    *grant = value;
+    if commit { grant.commit() } else { Ok(()) }
+}
+
+pub(super) fn read_value<T: Payload>(view: ValueView<'_, T>, release: bool) -> Result<(), RingError> {
+    std::hint::black_box(*view);
+    if release { view.release() } else { Ok(()) }
 }
 
 /// Uses both sides of the ring of records called `name`.
@@ -134,7 +169,7 @@ pub fn use_records(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Cal
 }
 
 /// A record of any length up to a little more than is taken, mostly a short one.
-fn record(most: usize, rng: &mut Rng) -> Vec<u8> {
+pub(super) fn record(most: usize, rng: &mut Rng) -> Vec<u8> {
     let most = if rng.one_in(3) { most + 2 } else { most.min(80) };
     let mut bytes = vec![0; rng.index(most.min(1 << 16))];
     rng.fill(&mut bytes);
@@ -178,7 +213,7 @@ fn push_record(producer: &mut RecordProducer, rng: &mut Rng, calls: &mut Calls<'
 }
 
 /// Writes a grant, in place or by copying, and ends it in one of the ways that there are.
-fn write(mut grant: Grant<'_>, bytes: &[u8], end: usize) -> Result<(), RingError> {
+pub(super) fn write(mut grant: Grant<'_>, bytes: &[u8], end: usize) -> Result<(), RingError> {
     grant.write_at(bytes.len() / 2, &bytes[..bytes.len() / 2])?;
     grant.iter_mut().zip(bytes).for_each(|(target, byte)| *target ^= byte);
     match end {
@@ -227,11 +262,11 @@ fn pop_record(consumer: &mut RecordConsumer, rng: &mut Rng, calls: &mut Calls<'_
 }
 
 /// Touches all that is lent.
-fn sum(bytes: &[u8]) -> u64 {
+pub(super) fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().map(|byte| u64::from(*byte)).sum()
 }
 
-fn read(view: View<'_>, release: bool) -> Result<(), RingError> {
+pub(super) fn read(view: View<'_>, release: bool) -> Result<(), RingError> {
     std::hint::black_box(sum(&view));
     let mut copy = vec![0; view.len()];
     view.copy_to(&mut copy)?;

@@ -1,5 +1,7 @@
 //! The structures that are tried: each announces itself in a file of its own.
 
+mod mpsc;
+mod rings;
 mod segment;
 mod slab;
 mod spsc;
@@ -8,5 +10,5 @@ use crate::structure::Structure;
 
 /// All of them.
 pub fn all() -> Vec<&'static dyn Structure> {
-    [vec![segment::SEGMENT], spsc::all(), vec![slab::SLAB]].concat()
+    [vec![segment::SEGMENT], spsc::all(), mpsc::all(), vec![slab::SLAB]].concat()
 }

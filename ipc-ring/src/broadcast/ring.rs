@@ -44,6 +44,14 @@ impl Geometry {
 
     /// Reads it once, derives everything from capacity and consumers, and compares that with what stands there and with the object's size.
     pub(super) fn read(object: &Object, derive: impl FnOnce(u64, u64) -> Option<(u64, u64)>) -> Result<Self, Error> {
+        // Less would not hold the words that are read below.
+        if object.region.len() < GEOMETRY + 24 {
+            return Err(object.corrupted(
+                "the size of a ring",
+                format!("at least {}", GEOMETRY + 24),
+                object.region.len(),
+            ));
+        }
         let [capacity, extent, consumers] =
             [0, 8, 16].map(|word| object.region.u64_at(GEOMETRY + word).load(Ordering::Relaxed));
         match derive(capacity, consumers) {

@@ -16,6 +16,9 @@ const DEFAULT_LANES: usize = 16;
 const MOST_LANES: usize = 1024;
 const _: () = assert!(MOST_LANES <= Announcements::MOST);
 
+/// So often all lanes are tried while others come and go: only a hostile peer goes on for that long.
+const ATTEMPTS: usize = 100;
+
 /// Where the announcements stand: behind the ring's own lines.
 const ANNOUNCEMENTS: usize = DATA;
 
@@ -98,6 +101,9 @@ impl Geometry {
 
     /// Reads capacity and lanes once, derives everything from them, and compares that with what stands there and with the object's size.
     pub(crate) fn read(object: &Object, derive: impl FnOnce(u64) -> Option<(u64, u64)>) -> Result<Self, Error> {
+        if object.region.len() < DATA {
+            return Err(object.corrupted("the size of a ring", format!("at least {DATA}"), object.region.len()));
+        }
         let word = |index: usize| object.region.u64_at(GEOMETRY + 8 * index).load(Ordering::Relaxed);
         let (capacity, extent, lanes) = (word(0), word(1), word(2));
         let options = usize::try_from(capacity).ok().zip(usize::try_from(lanes).ok());
@@ -164,25 +170,34 @@ impl Table {
         find: impl Fn(&Lines) -> Result<C, RingError>,
     ) -> Result<(usize, Endpoint, C), Error> {
         self.lines.region().segment().process().check()?;
+        let states = || self.lanes.iter().map(|lane| lane.role(Side::Producer).state()).collect::<Vec<_>>();
         let mut damage = None;
-        for from_the_dead in [false, true] {
-            for (index, lane) in self.lanes.iter().enumerate() {
-                let held = matches!(lane.role(Side::Producer).state(), RoleState::Held(_));
-                if held != from_the_dead {
-                    continue;
+        for _ in 0..ATTEMPTS {
+            let before = states();
+            for from_the_dead in [false, true] {
+                for (index, lane) in self.lanes.iter().enumerate() {
+                    // One that was a dead one's a moment ago, and that the consumer let go of since, is as good: so the second time all are tried.
+                    if !from_the_dead && matches!(lane.role(Side::Producer).state(), RoleState::Held(_)) {
+                        continue;
+                    }
+                    match Endpoint::claim(lane.clone(), Side::Producer) {
+                        Ok(mut endpoint) => match find(lane) {
+                            Ok(found) => return Ok((index, endpoint, found)),
+                            Err(error) => {
+                                endpoint.leave(Leaving::Closing);
+                                damage = Some(object.corrupted("a lane of the ring", "control words in order", error));
+                            }
+                        },
+                        // By one that lives, or one that was faster.
+                        Err(Error::RoleHeld { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
-                match Endpoint::claim(lane.clone(), Side::Producer) {
-                    Ok(mut endpoint) => match find(lane) {
-                        Ok(found) => return Ok((index, endpoint, found)),
-                        Err(error) => {
-                            endpoint.leave(Leaving::Closing);
-                            damage = Some(object.corrupted("a lane of the ring", "control words in order", error));
-                        }
-                    },
-                    // By one that lives, or one that was faster.
-                    Err(Error::RoleHeld { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+            }
+            // Those who had the lanes before have them now, and lived when they were asked for: then there was none when this began. Otherwise each
+            // may have been somebody's when it was looked at, and one of them nobody's all the time.
+            if damage.is_some() || before == states() {
+                break;
             }
         }
         Err(damage.unwrap_or(Error::NoFreePlace { role: "producer", places: self.lanes.len() }))
@@ -202,5 +217,29 @@ mod tests {
         assert!(Geometry::new(Options::new(1).lanes(2), data(u64::MAX)).is_none());
         let geometry = Geometry::new(Options::new(1).lanes(1024), data(64)).unwrap();
         assert_eq!(geometry.size, (DATA + 17 * 128 + 1024 * (DATA + 128)) as u64);
+    }
+
+    #[test]
+    fn a_lane_that_is_let_go_of_between_the_two_looks_is_found() {
+        let segment = ipc_core::Segment::memfd("lanes").size(1 << 16).create().unwrap();
+        let geometry = Geometry::new(Options::new(1).lanes(2), (1, 64)).unwrap();
+        let kind = ipc_core::ObjectKind { name: "lanes", code: 1 };
+        let payload = ipc_core::segment::PayloadType::bytes();
+        let write = |region: &Region| geometry.write(region);
+        let made = segment.create_object_with_roles("lanes", kind, payload, geometry.size, geometry.roles(), write);
+        let object = made.unwrap();
+        let table = Table::new(&object, &geometry).unwrap();
+        let (first, endpoint, ()) = table.claim(&object, |_| Ok(())).unwrap();
+        assert_eq!(first, 0);
+        // The first look passes over lane 0, which is held, and finds lane 1 damaged; meanwhile lane 0 is let go of.
+        let holder = std::cell::RefCell::new(Some(endpoint));
+        let found = table.claim(&object, |_| match holder.take() {
+            Some(mut holder) => {
+                holder.leave(Leaving::Closing);
+                Err(RingError::Empty)
+            }
+            None => Ok(()),
+        });
+        assert_eq!(found.unwrap().0, 0);
     }
 }

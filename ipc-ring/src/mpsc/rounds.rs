@@ -392,6 +392,8 @@ impl<R: Reader> Lanes<R> {
                 if !lines.role(Side::Producer).release_dead(segment, producer) {
                     return Ok(Visit::Nothing);
                 }
+                // Behind the release: who dies between the two has told nobody, and the next one tells of the giving up.
+                lines.told_of_death(producer);
                 (!closed).then_some(died)
             }
             Other::Held(_) => {

@@ -236,6 +236,13 @@ impl Lines {
                 .is_ok()
     }
 
+    /// Takes note that somebody was told of the death of the lane's last producer: one that was killed as it gave up is told of as dead, and not a second time.
+    pub(crate) fn told_of_death(&self, dead: PeerId) {
+        let [gave_up, closed] = [GAVE_UP, CLOSED].map(|how| how << STATUS_SHIFT | dead.to_bits());
+        // Nothing is published with it. Of this one alone: a producer that came meanwhile has stored another status.
+        let _ = self.status(Side::Producer).compare_exchange(gave_up, closed, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// How many producers a lane has had. Written by the one who has it.
     pub(crate) fn claims(&self) -> &AtomicU64 {
         self.u64::<{ PRODUCER_SIDE + CLAIMS }>()

@@ -1,15 +1,17 @@
-//! What a process can do with a one-to-one ring: each of these is killed behind each of its instructions.
+//! What a process can do with any ring: each of these is killed behind each of its instructions.
+
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
 use ipc_ring::RingError;
 
-use super::kinds::{CONSUMER, Kind, PRODUCER};
-use super::{pop, push};
+use super::kinds::Kind;
+use super::{all_acknowledged, comes_next, pop, push, received, sent};
 use crate::evidence::{note, noted};
 use crate::structure::{Act, Operation, Stage};
 
 /// All of them.
-pub(super) fn operations<K: Kind>() -> Vec<Operation> {
+pub(in crate::structures) fn operations<K: Kind>() -> Vec<Operation> {
     let operation = |name, arrange, prepare| Operation { name, arrange, prepare, check: None };
     let filled: fn(&Stage) -> Result<()> = Stage::furnish;
     vec![
@@ -33,7 +35,8 @@ pub(super) fn operations<K: Kind>() -> Vec<Operation> {
         operation("hand over, producer", filled, |stage| leaving::<K, _>(stage, K::producer, K::hand_over_producer)),
         operation("pop", filled, |stage| popping::<K>(stage, 1)),
         operation("pop, a few", filled, |stage| popping::<K>(stage, 9.min(K::HOLDS / 2))),
-        operation("pop until it is empty", filled, pop_all::<K>),
+        operation("pop until it is empty", filled, |stage| pop_the_last::<K>(stage, 1)),
+        operation("peek and release", filled, peek::<K>),
         operation("pop a slice", filled, pop_slice::<K>),
         operation("pop and acknowledge", filled, acknowledge::<K>),
         operation("close, consumer", filled, |stage| leaving::<K, _>(stage, K::consumer, K::close_consumer)),
@@ -42,7 +45,7 @@ pub(super) fn operations<K: Kind>() -> Vec<Operation> {
     ]
 }
 
-fn act(act: impl FnMut() -> Result<()> + 'static) -> Result<Act> {
+pub(in crate::structures) fn act(act: impl FnMut() -> Result<()> + 'static) -> Result<Act> {
     Ok(Box::new(act))
 }
 
@@ -59,13 +62,18 @@ fn without_ring(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn after_dead_producer<K: Kind>(stage: &Stage) -> Result<()> {
+/// In each lane a producer died.
+pub(in crate::structures) fn after_dead_producer<K: Kind>(stage: &Stage) -> Result<()> {
     stage.furnish()?;
     stage.die_holding(|stage| {
         let segment = stage.attach()?;
-        let mut producer = K::producer(&segment)?;
-        push::<K>(&mut producer, stage)?;
-        Ok((segment, producer))
+        let mut producers = Vec::new();
+        for _ in 0..K::LANES {
+            let mut producer = K::producer(&segment)?;
+            push::<K>(&mut producer, stage)?;
+            producers.push(producer);
+        }
+        Ok((segment, producers))
     })
 }
 
@@ -85,11 +93,9 @@ fn after_dead_sleeper<K: Kind>(stage: &Stage) -> Result<()> {
     // While it has a producer, it waits.
     let producer = K::producer(&segment)?;
     let said = crate::process::Said::new()?;
-    let stage = stage.of(CONSUMER, None);
     let mut sleeper = crate::process::start(&said, || {
         let segment = stage.attach()?;
         let mut consumer = K::consumer(&segment)?;
-        note(&stage.notes().progress, 1);
         let forever = std::time::Instant::now() + 10 * crate::evidence::LONG;
         K::pop_deadline(&mut consumer, forever)?;
         Ok(())
@@ -109,7 +115,7 @@ fn before_the_end<K: Kind>(stage: &Stage) -> Result<()> {
     stage.furnish()?;
     let segment = stage.attach()?;
     let (mut producer, mut consumer) = (K::producer(&segment)?, K::consumer(&segment)?);
-    while !K::goes_round(K::position(&producer), noted(&stage.evidence().lane(PRODUCER).done)) {
+    while !K::goes_round(K::position(&producer), noted(&sent(stage, K::lane(&producer)).done)) {
         push::<K>(&mut producer, stage)?;
         pop::<K>(&mut consumer, stage)?;
     }
@@ -122,12 +128,14 @@ fn full<K: Kind>(stage: &Stage) -> Result<()> {
     stage.furnish()?;
     let segment = stage.attach()?;
     let mut producer = K::producer(&segment)?;
+    let lane = K::lane(&producer);
+    let notes = sent(stage, lane);
     loop {
-        let sequence = noted(&stage.evidence().lane(PRODUCER).done);
-        match K::try_push(&mut producer, sequence) {
+        let sequence = noted(&notes.done);
+        match K::try_push(&mut producer, (lane, sequence)) {
             Ok(()) => {
-                note(&stage.evidence().lane(PRODUCER).begun, sequence + 1);
-                note(&stage.evidence().lane(PRODUCER).done, sequence + 1);
+                note(&notes.begun, sequence + 1);
+                note(&notes.done, sequence + 1);
             }
             Err(RingError::Full) => break,
             Err(error) => return Err(error.into()),
@@ -139,11 +147,17 @@ fn full<K: Kind>(stage: &Stage) -> Result<()> {
 
 // What is done.
 
-fn claim_producer<K: Kind>(stage: &Stage) -> Result<Act> {
+/// Nobody else has the lane: whoever comes to one writes that down.
+pub(in crate::structures) fn claim_producer<K: Kind>(stage: &Stage) -> Result<Act> {
+    let stage = stage.clone();
     let segment = stage.attach()?;
     let mut held = Vec::new();
     act(move || {
-        held.push(K::producer(&segment)?);
+        let producer = K::producer(&segment)?;
+        let lane = K::lane(&producer);
+        let before = sent(&stage, lane).other[1].swap(1, Ordering::AcqRel);
+        ensure!(before == 0, "two producers have lane {lane}");
+        held.push(producer);
         Ok(())
     })
 }
@@ -167,8 +181,8 @@ fn push_full<K: Kind>(stage: &Stage) -> Result<Act> {
     let stage = stage.clone();
     let mut producer = K::producer(&stage.attach()?)?;
     act(move || {
-        let sequence = noted(&stage.evidence().lane(PRODUCER).done);
-        let refused = K::try_push(&mut producer, sequence);
+        let lane = K::lane(&producer);
+        let refused = K::try_push(&mut producer, (lane, noted(&sent(&stage, lane).done)));
         ensure!(refused == Err(RingError::Full), "{refused:?}");
         Ok(())
     })
@@ -178,12 +192,13 @@ fn push_slice<K: Kind>(stage: &Stage) -> Result<Act> {
     let stage = stage.clone();
     let mut producer = K::producer(&stage.attach()?)?;
     act(move || {
-        let (lane, count) = (stage.evidence().lane(PRODUCER), K::HOLDS / 4);
-        let sequence = noted(&lane.done);
-        note(&lane.begun, sequence + count);
-        let pushed = K::try_push_slice(&mut producer, sequence, count)? as u64;
+        let (lane, count) = (K::lane(&producer), K::HOLDS / 4);
+        let notes = sent(&stage, lane);
+        let sequence = noted(&notes.done);
+        note(&notes.begun, sequence + count);
+        let pushed = K::try_push_slice(&mut producer, (lane, sequence), count)? as u64;
         ensure!(pushed > 0 && pushed <= count);
-        note(&lane.done, sequence + pushed);
+        note(&notes.done, sequence + pushed);
         Ok(())
     })
 }
@@ -194,19 +209,38 @@ fn popping<K: Kind>(stage: &Stage, messages: u64) -> Result<Act> {
     act(move || (0..messages).try_for_each(|_| pop::<K>(&mut consumer, &stage)))
 }
 
-fn pop_all<K: Kind>(stage: &Stage) -> Result<Act> {
-    let stage = stage.clone();
+/// How many messages are to be popped.
+fn left<K: Kind>(stage: &Stage) -> u64 {
+    (0..K::LANES).map(|lane| noted(&sent(stage, lane).done) - noted(&received::<K>(stage, lane).taken)).sum()
+}
+
+/// A consumer that has popped all but the last few messages.
+pub(in crate::structures) fn all_but<K: Kind>(stage: &Stage, few: u64) -> Result<K::Consumer> {
     let mut consumer = K::consumer(&stage.attach()?)?;
-    let lane = |stage: &Stage| noted(&stage.evidence().lane(CONSUMER).taken);
-    // All but the last one before it begins.
-    while lane(&stage) + 1 < noted(&stage.evidence().lane(PRODUCER).done) {
-        pop::<K>(&mut consumer, &stage)?;
+    while left::<K>(stage) > few {
+        pop::<K>(&mut consumer, stage)?;
     }
+    Ok(consumer)
+}
+
+/// Pops the last few messages, and finds that there are no more.
+pub(in crate::structures) fn pop_the_last<K: Kind>(stage: &Stage, few: u64) -> Result<Act> {
+    let stage = stage.clone();
+    let mut consumer = all_but::<K>(&stage, few)?;
     act(move || {
-        pop::<K>(&mut consumer, &stage)?;
+        (0..few).try_for_each(|_| pop::<K>(&mut consumer, &stage))?;
         let empty = K::try_pop(&mut consumer);
         ensure!(matches!(empty, Err(RingError::Empty)), "{empty:?}");
         Ok(())
+    })
+}
+
+fn peek<K: Kind>(stage: &Stage) -> Result<Act> {
+    let stage = stage.clone();
+    let mut consumer = K::consumer(&stage.attach()?)?;
+    act(move || {
+        let message = K::try_peek(&mut consumer)?;
+        comes_next::<K>(&consumer, &stage, message)
     })
 }
 
@@ -214,13 +248,8 @@ fn pop_slice<K: Kind>(stage: &Stage) -> Result<Act> {
     let stage = stage.clone();
     let mut consumer = K::consumer(&stage.attach()?)?;
     act(move || {
-        let lane = stage.evidence().lane(CONSUMER);
-        for sequence in K::try_pop_slice(&mut consumer)? {
-            let expected = noted(&lane.taken);
-            ensure!(sequence? == expected);
-            note(&lane.taken, expected + 1);
-        }
-        Ok(())
+        let popped = K::try_pop_slice(&mut consumer)?;
+        popped.into_iter().try_for_each(|message| comes_next::<K>(&consumer, &stage, message))
     })
 }
 
@@ -230,8 +259,7 @@ fn acknowledge<K: Kind>(stage: &Stage) -> Result<Act> {
     act(move || {
         pop::<K>(&mut consumer, &stage)?;
         K::acknowledge(&mut consumer);
-        let lane = stage.evidence().lane(CONSUMER);
-        note(&lane.acknowledged, noted(&lane.taken));
+        all_acknowledged::<K>(&stage);
         Ok(())
     })
 }
