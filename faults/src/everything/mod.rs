@@ -2,10 +2,12 @@
 //!
 //! Which calls, in which order and with what arguments follows from the random numbers, and so from the seed of the case.
 
+mod journal;
 mod segment;
 mod slab;
 mod spsc;
 
+pub use journal::use_journal;
 pub use segment::{look, use_objects, use_segment};
 pub use slab::use_slab;
 pub use spsc::{use_records, use_slots};
