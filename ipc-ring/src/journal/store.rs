@@ -113,9 +113,9 @@ impl<B: Backend> Store<B> {
         self.backend
     }
 
-    /// Where a position stands among the bytes.
+    /// Where a position stands among the bytes: at a line, whatever a damaged word says, so that a frame there is inside.
     pub(super) fn offset(&self, position: u64) -> u64 {
-        self.geometry.data_at() + position % self.geometry.data
+        self.geometry.data_at() + position % self.geometry.data / LINE * LINE
     }
 
     fn put_header(&self, header: &Header) {

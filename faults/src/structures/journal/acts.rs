@@ -6,8 +6,10 @@ use ipc_ring::journal::{Appender, Journal, JournalError};
 
 use super::notes::Follower;
 use super::{
-    APPENDERS, CAPACITY, NAME, VISITOR, abort, append, append_in_place, appender, appenders, fill_up, open, options, tell,
+    APPENDERS, CAPACITY, NAME, VISITOR, abort, append, append_in_place, appender, appenders, fill_up, open, options,
+    tell,
 };
+use crate::message::LONGEST;
 use crate::structure::{Act, Operation, Stage};
 
 /// All of them.
@@ -55,7 +57,7 @@ pub(super) fn operations() -> Vec<Operation> {
             appending(stage, |appender, stage| append(appender, stage, 0))
         }),
         operation("append into a full journal", full, |stage| {
-            appending(stage, |appender, _| match appender.try_push(&[0; 32]) {
+            appending(stage, |appender, _| match appender.try_push(&[0; LONGEST + 100]) {
                 Err(JournalError::Full { .. }) => Ok(()),
                 other => Err(anyhow::anyhow!("{other:?}")),
             })
@@ -78,6 +80,16 @@ pub(super) fn operations() -> Vec<Operation> {
         operation("abort", filled, |stage| appending(stage, |appender, _| tell(abort(appender, 0, false)))),
         operation("claim the reader's cursor", filled, taking_cursor),
         operation("take over the cursor of a dead reader", after_death, taking_cursor),
+        operation("succeed a dead reader", filled, |stage| {
+            let journal = open(&stage.attach()?)?;
+            stage.die_holding(|stage| {
+                let mut follower = Follower::new(Box::leak(Box::new(open(&stage.attach()?)?)), stage)?;
+                ensure!(follower.try_take(stage)?, "nothing to read");
+                Ok(follower)
+            })?;
+            let stage = stage.clone();
+            held(move || Follower::new(&journal, &stage))
+        }),
         operation("make a cursor", filled, |stage| {
             let journal = open(&stage.attach()?)?;
             held(move || tell(journal.cursor(VISITOR)))

@@ -6,6 +6,8 @@ mod acts;
 mod notes;
 mod storm;
 
+use std::ops::Range;
+
 use anyhow::{Context, Result, bail, ensure};
 use ipc_core::{Error, Segment, SegmentOptions};
 use ipc_ring::journal::{Acknowledge, Appender, Journal, JournalError, JournalOptions};
@@ -13,6 +15,7 @@ use ipc_ring::journal::{Acknowledge, Appender, Journal, JournalError, JournalOpt
 use crate::calls::Calls;
 use crate::everything;
 use crate::evidence::{note, noted};
+use crate::format;
 use crate::message;
 use crate::rng::Rng;
 use crate::structure::{Actor, Operation, Stage, Structure};
@@ -53,6 +56,17 @@ impl Structure for Log {
     fn segment(&self, name: &str) -> SegmentOptions {
         // What else stands there has some room of its own.
         Segment::named(name).size(options().required_size().unwrap_or(0) + (4 << 10)).peers(16).objects(8)
+    }
+
+    fn control(&self, object: Range<usize>) -> Vec<Range<usize>> {
+        // The superblock and the headers as well: checksums are mended.
+        let at = format::journal::begins(&object);
+        let headers = [0, format::PAGE, 2 * format::PAGE].map(|page| at + page..at + page + 256);
+        headers.into_iter().chain(format::journal::control(&object, CAPACITY as usize)).collect()
+    }
+
+    fn mend(&self, image: &mut [u8], object: Range<usize>) {
+        format::journal::mend(image, &object, CAPACITY as usize);
     }
 
     fn lanes(&self) -> usize {
@@ -190,7 +204,12 @@ fn audit(stage: &Stage) -> Result<()> {
     let journal = find_or_make(&segment, stage).context("opening")?;
     let report = journal.report();
     ensure!(report.recovered, "all are dead, and somebody is said to have it open: {report:?}");
-    ensure!(report.end == tell(journal.end())?, "it ends at {}, and recovery said {}", tell(journal.end())?, report.end);
+    ensure!(
+        report.end == tell(journal.end())?,
+        "it ends at {}, and recovery said {}",
+        tell(journal.end())?,
+        report.end
+    );
     let verified = tell(journal.verify()).context("verifying")?;
     if journal.cursors().iter().any(|cursor| cursor.name == VISITOR) {
         tell(journal.remove_cursor(VISITOR)).context("removing the cursor of a dead visitor")?;
@@ -265,9 +284,50 @@ fn every_place(journal: &Journal) -> Result<()> {
     ensure!(matches!(more, Err(JournalError::TooMany { .. })), "{} places, and {more:?}", all.len());
     drop(all);
     let names: Vec<String> = (1..CURSORS).map(|number| format!("cursor {number}")).collect();
-    let all = names.iter().map(|name| tell(journal.cursor(name))).collect::<Result<Vec<_>>>().context("every cursor")?;
+    let all =
+        names.iter().map(|name| tell(journal.cursor(name))).collect::<Result<Vec<_>>>().context("every cursor")?;
     let more = journal.cursor("one more").map(drop);
     ensure!(matches!(more, Err(JournalError::TooMany { .. })), "{} cursors, and {more:?}", all.len());
     drop(all);
     names.iter().try_for_each(|name| tell(journal.remove_cursor(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn a_whole_journal_needs_no_mending_and_a_damaged_one_does() {
+        let segment = Log.segment("mending").create().unwrap();
+        segment.unlink().unwrap();
+        Log.create(&segment).unwrap();
+        let journal = open(&segment).unwrap();
+        let mut appender = appender(&journal).unwrap();
+        (0..100).for_each(|length| _ = appender.try_push(&vec![3; length]).unwrap());
+        abort(&mut appender, 0, false).unwrap();
+        let info = segment.objects().remove(0);
+        let object = info.offset as usize..(info.offset + info.size) as usize;
+        let mut whole = vec![0; segment.size() as usize];
+        let file = std::fs::File::from(segment.segment_fd().unwrap().try_clone_to_owned().unwrap());
+        file.read_exact_at(&mut whole, 0).unwrap();
+        let mut image = whole.clone();
+        Log.mend(&mut image, object.clone());
+        assert!(image == whole);
+        // What the superblock, a header and a frame say, and what stands behind a frame.
+        let at = format::journal::begins(&object);
+        for byte in [
+            at + 40,
+            at + format::PAGE + 40,
+            at + format::journal::RECORDS + 24,
+            at + format::journal::RECORDS + 64 + 48,
+        ] {
+            let mut image = whole.clone();
+            image[byte] ^= 1;
+            let damaged = image.clone();
+            Log.mend(&mut image, object.clone());
+            assert!(image != damaged, "{byte}");
+        }
+    }
 }

@@ -24,7 +24,13 @@ pub(super) fn actors() -> Vec<Actor> {
 }
 
 fn intrude(stage: &Stage) -> Result<()> {
-    match tell(open(&stage.attach()?)?.cursor(CURSOR)) {
+    let segment = stage.attach()?;
+    let journal = match open(&segment) {
+        // It was stopped while it opened or closed the journal, and keeps that lock.
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Busy { .. })) => return Ok(()),
+        opened => opened?,
+    };
+    match tell(journal.cursor(CURSOR)) {
         Err(error) if matches!(error.downcast_ref(), Some(Error::RoleHeld { .. })) => Ok(()),
         Err(error) => Err(error).context("a cursor that a stopped process has"),
         // It may have been stopped where it had let go of it.
@@ -127,6 +133,9 @@ fn reading(stage: &Stage) -> Result<()> {
                 };
                 if got {
                     more(&stage.notes().progress);
+                } else {
+                    // There may be nothing because there is no room.
+                    follower.acknowledge(stage);
                 }
                 if stage.is_stopping() {
                     break;
