@@ -65,3 +65,69 @@ pub fn object(image: &[u8], entry: usize) -> std::ops::Range<usize> {
 pub fn record_word(position: u64, padding: bool, len: u64) -> u64 {
     1 << 63 | u64::from(padding) << 62 | (position >> 3 & 0x3f_ffff) << 40 | len & 0xff_ffff_ffff
 }
+
+/// The lasting part of a journal, and its control words: docs/FORMAT.md, "A journal". All offsets are from the first page of the file in the object.
+pub mod journal {
+    use std::ops::Range;
+
+    use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+    use super::{PAGE, set_word, word};
+
+    /// Bytes of the superblock, its checksum behind them.
+    const SUPERBLOCK: usize = 64;
+    const HEADERS: usize = PAGE;
+    /// Where the records begin.
+    pub const RECORDS: usize = 3 * PAGE;
+    /// Bytes of a line, at which a record may begin, and of its frame.
+    const LINE: usize = 64;
+    const FRAME: usize = 48;
+    /// Of the control words: those that there are one of, the members', the cursors', and where the lines' begin.
+    const CONTROL: [Range<usize>; 3] = [0..1280, 2048..2176, 4096..4608];
+    const LINES: usize = 3 * PAGE;
+
+    /// Where it begins in an object.
+    pub fn begins(object: &Range<usize>) -> usize {
+        object.start.next_multiple_of(PAGE)
+    }
+
+    /// Where the control words of a journal of that capacity stand, and those of its first lines.
+    pub fn control(object: &Range<usize>, capacity: usize) -> Vec<Range<usize>> {
+        let control = begins(object) + RECORDS + capacity;
+        let lines = LINES..LINES + 512;
+        CONTROL.into_iter().chain([lines]).map(|range| control + range.start..control + range.end).collect()
+    }
+
+    /// Makes the checksums right of the superblock, the headers, and of whatever could be a record.
+    pub fn mend(image: &mut [u8], object: &Range<usize>, capacity: usize) {
+        let at = begins(object);
+        let Some(journal) = image.get_mut(at..object.end) else { return };
+        let Some(superblock) = journal.get(..SUPERBLOCK) else { return };
+        let checksum = xxh3_64_with_seed(superblock, u64::from_le_bytes(*b"JOURNAL\n"));
+        set_word(journal, SUPERBLOCK, checksum);
+        let (cursors, id) = (word(journal, 32) as usize, word(journal, 56));
+        // Nine words, and 48 bytes for each cursor.
+        let len = 72 + 48 * cursors.min(48);
+        for header in [HEADERS, 2 * HEADERS] {
+            if let Some(bytes) = journal.get(header..header + len) {
+                let checksum = xxh3_64_with_seed(bytes, u64::from_le_bytes(*b"jheader\n"));
+                set_word(journal, header + len, checksum);
+            }
+        }
+        for line in (RECORDS..RECORDS + capacity).step_by(LINE) {
+            let shape = word(journal, line);
+            let payload = line + FRAME..line + FRAME + (shape as u32 as usize);
+            if !matches!(shape >> 56, 0xA1 | 0xA2) || payload.end > RECORDS + capacity {
+                continue;
+            }
+            let seed = (0..5).fold(id, |mixed, row| {
+                let mixed = (mixed ^ word(journal, line + 8 * row)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                mixed ^ mixed >> 29
+            });
+            if let Some(payload) = journal.get(payload) {
+                let checksum = xxh3_64_with_seed(payload, seed);
+                set_word(journal, line + 40, checksum);
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! How a structure announces to the suite what can be done with it, and what must be so whoever died.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +24,14 @@ pub trait Structure: Sync {
     fn segment(&self, name: &str) -> SegmentOptions {
         Segment::named(name).size(64 << 10).peers(16).objects(8)
     }
+
+    /// Where in an object of that place in the segment its control words are: what is damaged most.
+    fn control(&self, object: Range<usize>) -> Vec<Range<usize>> {
+        vec![object.start..object.end.min(object.start + 1024)]
+    }
+
+    /// Makes checksums right again in a damaged object of that place, so that what they protect is read.
+    fn mend(&self, _image: &mut [u8], _object: Range<usize>) {}
 
     /// Lanes in which its processes note what they do: one for each that there can be at a time.
     fn lanes(&self) -> usize;

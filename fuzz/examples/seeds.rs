@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fuzz::{RECORDS, SLOTS, Slot, Stage};
+use fuzz::{Journaled, RECORDS, SLOTS, Slot, Stage};
 use ipc_core::Segment;
 use ipc_ring::spsc::{RecordRing, Ring};
 
@@ -40,6 +40,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     records_in.give_up();
     put("slots", 9, &bytes(&segment, stage.object(SLOTS))?)?;
     put("records", 9, &bytes(&segment, stage.object(RECORDS))?)?;
+    journals()
+}
+
+/// A journal whose processes died, as it stands, with its control words, without, and with neither records nor those; and one of zeros behind a good superblock.
+fn journals() -> Result<(), Box<dyn std::error::Error>> {
+    let stage = Journaled::new();
+    let parts: Vec<&[u8]> = stage.parts().into_iter().map(|part| &stage.image()[part]).collect();
+    put("recovery", 0, &parts.concat())?;
+    put("recovery", 1, &parts[..4].concat())?;
+    put("recovery", 2, &parts[..3].concat())?;
+    let mut zeros = parts.concat();
+    zeros[parts[0].len()..].fill(0);
+    put("recovery", 3, &zeros)?;
+    // The session is another boot's: recovery has the frames and the headers alone to go by.
+    let mut rebooted = parts.concat();
+    let control: usize = parts[..4].iter().map(|part| part.len()).sum();
+    rebooted[control + 8] ^= 1;
+    put("recovery", 4, &rebooted)?;
     Ok(())
 }
 

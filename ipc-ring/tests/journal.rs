@@ -439,6 +439,37 @@ fn damaged_headers_and_superblocks_are_refused() {
     assert!(Segment::at_path(&path).open().is_err());
 }
 
+/// Changes a word behind the records of a journal that is open: a control word, or, from 12288 on, a line's.
+fn scribble(path: &Path, at: usize, change: impl FnOnce(u64) -> u64) {
+    let bytes = std::fs::read(path).unwrap();
+    let journal = bytes.chunks(4096).position(|page| page.starts_with(b"JOURNAL\n")).unwrap() * 4096;
+    let at = journal + 3 * 4096 + (64 << 10) + at;
+    let word = change(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()));
+    std::fs::File::options().write(true).open(path).unwrap().write_all_at(&word.to_le_bytes(), at as u64).unwrap();
+}
+
+/// Found by a scribbling peer in the suite of faults: a frame was read there, a part of which was behind the records, and that was a panic.
+#[test]
+fn a_head_that_is_at_no_line_is_an_error() {
+    let (_directory, path, journal) = scratch();
+    journal.appender(Acknowledge::Async).unwrap().push(b"one").unwrap();
+    scribble(&path, 512, |_| (64 << 10) - 1);
+    scribble(&path, 256, |_| 64 << 10);
+    let verified = journal.verify();
+    assert!(matches!(verified, Err(JournalError::Corrupted { .. })), "{verified:?}");
+    assert!(journal.reader_from_oldest().try_pop(&mut Vec::new()).is_err());
+}
+
+/// Found by damaged segments in the suite of faults: the reader was told without end that it had been overtaken, and `reader_from_time` went on for ever.
+#[test]
+fn a_line_of_a_later_lap_before_the_head_is_an_error() {
+    let (_directory, path, journal) = scratch();
+    journal.appender(Acknowledge::Async).unwrap().push(b"one").unwrap();
+    scribble(&path, 12288, |word| word + (1 << 34));
+    let reader = journal.reader_from_time(0).map(drop);
+    assert!(matches!(reader, Err(JournalError::Corrupted { position: 0, .. })), "{reader:?}");
+}
+
 #[test]
 fn random_bytes_in_any_page_are_an_error_or_the_truth() {
     let (_directory, path, journal) = scratch();

@@ -286,3 +286,45 @@ fn what_was_committed_behind_a_dead_ones_claim_survives_the_death_of_all() {
     journal.reader_from_oldest().try_pop(&mut bytes).unwrap();
     assert_eq!(parse(&bytes), (7, 0));
 }
+
+/// All who have it open are killed, one of them with a cursor that has acknowledged since the last checkpoint, and one released. Found by the storms of the suite of faults: the cursor
+/// was back where the checkpoint had it.
+#[test]
+fn a_cursor_is_where_it_acknowledged_when_all_were_killed() {
+    const TEST: &str = "a_cursor_is_where_it_acknowledged_when_all_were_killed";
+    if let Some((_, argument)) = common::role() {
+        let journal = open(argument.as_ref());
+        let mut cursor = journal.cursor("follower").unwrap();
+        let mut appender = journal.appender(Acknowledge::Async).unwrap();
+        for number in 0..9 {
+            appender.push(&record(7, number)).unwrap();
+        }
+        let mut bytes = Vec::new();
+        for _ in 0..4 {
+            cursor.pop(&mut bytes).unwrap();
+        }
+        cursor.acknowledge();
+        journal.release(cursor.position()).unwrap();
+        cursor.pop(&mut bytes).unwrap();
+        std::fs::write(Path::new(&argument).with_file_name("read"), []).unwrap();
+        std::thread::sleep(Duration::from_secs(600));
+    }
+    let directory = directory();
+    let path = directory.path().join("segment");
+    let segment = Segment::at_path(&path).size(1 << 20).create().unwrap();
+    Journal::create(&segment, "log", JournalOptions::new().capacity(64 << 10)).unwrap().close().unwrap();
+    let mut child = common::start(TEST, "reads", path.to_str().unwrap());
+    common::eventually("the child reads", || path.with_file_name("read").exists());
+    child.kill();
+    let journal = Journal::open(&segment, "log").unwrap();
+    assert!(journal.report().recovered);
+    let mut cursor = journal.cursor("follower").unwrap();
+    let mut bytes = Vec::new();
+    cursor.try_pop(&mut bytes).unwrap();
+    assert_eq!(parse(&bytes), (7, 4));
+    drop(cursor);
+    // What was released stays so: without the cursor nothing before it is kept.
+    let kept = journal.cursors()[0].position;
+    journal.remove_cursor("follower").unwrap();
+    assert_eq!(journal.oldest(), kept);
+}

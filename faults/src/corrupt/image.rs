@@ -32,6 +32,8 @@ pub(crate) struct Image {
     pub(crate) bytes: Vec<u8>,
     /// Those of its objects.
     pub(crate) objects: Vec<Range<usize>>,
+    /// Those of their control words.
+    pub(crate) control: Vec<Range<usize>>,
     /// Where the entries of the directory are.
     pub(crate) entries: Vec<usize>,
     /// Those of the header and of the neighbours: no call changes them.
@@ -44,14 +46,14 @@ pub(crate) fn images(subjects: &[Box<dyn Subject>], seed: u64, directory: &Path)
     for (index, subject) in subjects.iter().enumerate() {
         let mut rng = Rng::of(seed, index as u64);
         let made = Made::new(&**subject, directory).with_context(|| format!("an image of {}", subject.name()))?;
-        let idle = made.image(index)?;
+        let idle = made.image(index, &**subject)?;
         for _ in 0..TORN {
             images.push(Image { bytes: torn(&made, &**subject, &mut rng)?, ..idle.clone() });
         }
         images.push(idle);
         // Left in order.
         subject.exercise(&made.segment, &mut rng, &mut Calls::untold());
-        images.push(made.image(index)?);
+        images.push(made.image(index, &**subject)?);
         made.segment.unlink()?;
     }
     Ok(images)
@@ -108,7 +110,7 @@ impl Made {
         Ok(bytes)
     }
 
-    fn image(&self, subject: usize) -> Result<Image> {
+    fn image(&self, index: usize, subject: &dyn Subject) -> Result<Image> {
         let bytes = self.bytes()?;
         let entries: Vec<usize> = format::object_entries(&bytes).collect();
         let (mut objects, mut untouched) = (Vec::new(), Vec::new());
@@ -117,6 +119,7 @@ impl Made {
             let range = info.offset as usize..(info.offset + info.size) as usize;
             if NEIGHBOURS.contains(&info.name.as_str()) { untouched.push(range) } else { objects.push(range) }
         }
-        Ok(Image { subject, bytes, objects, entries, untouched })
+        let control = objects.iter().cloned().flat_map(|object| subject.control(object)).collect();
+        Ok(Image { subject: index, bytes, objects, control, entries, untouched })
     }
 }

@@ -121,9 +121,10 @@ pub(crate) fn damage(how: Damage, image: &mut Vec<u8>, whole: &Image, other: &[u
         }
         Damage::Object => {
             for _ in 0..1 + rng.index(5) {
-                // The control lines first of all.
-                let most = if rng.one_in(2) { 1024.min(object.len()) } else { object.len() };
-                change(image, object.start + rng.index(most / 8) * 8, size, rng);
+                // The control words first of all.
+                let control = if rng.one_in(2) { rng.pick(&whole.control) } else { None };
+                let range = control.unwrap_or(&object);
+                change(image, range.start + rng.index(range.len() / 8) * 8, size, rng);
             }
         }
         Damage::Payload => {
@@ -168,7 +169,7 @@ mod tests {
         let other: Vec<u8> = bytes.iter().map(|byte| byte ^ 0xff).collect();
         let object = 2 * PAGE..3 * PAGE;
         let (objects, entries) = (vec![object.clone()], vec![PAGE + 256, PAGE + 512]);
-        let whole = Image { subject: 0, bytes, objects, entries, untouched: Vec::new() };
+        let whole = Image { subject: 0, bytes, control: objects.clone(), objects, entries, untouched: Vec::new() };
         for how in Damage::ALL {
             let mut changed = 0;
             for seed in 0..200 {

@@ -75,6 +75,9 @@ impl Batch<'_> {
         let mut bytes = image.bytes.clone();
         ways.iter().for_each(|how| damage(*how, &mut bytes, image, other, rng));
         let subject = &self.subjects[self.index];
+        if rng.one_in(2) && bytes.len() == image.bytes.len() {
+            image.objects.iter().cloned().for_each(|object| subject.mend(&mut bytes, object));
+        }
         if ways.contains(&Damage::Length) || rng.one_in(2) {
             return stage.try_file(&bytes, rng, calls, |segment, rng, calls| {
                 subject.exercise(segment, rng, calls);

@@ -1,6 +1,7 @@
 //! What is damaged: every structure that announces itself, and shapes of the rings that lie otherwise in memory.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use anyhow::Result;
 use ipc_core::{Payload, Segment, SegmentOptions};
@@ -18,6 +19,14 @@ pub(crate) trait Subject {
     fn segment(&self, name: &str) -> SegmentOptions;
     fn create(&self, segment: &Segment) -> Result<()>;
     fn exercise(&self, segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>);
+
+    /// See [`Structure::control`].
+    fn control(&self, object: Range<usize>) -> Vec<Range<usize>> {
+        vec![object.start..object.end.min(object.start + 1024)]
+    }
+
+    /// See [`Structure::mend`].
+    fn mend(&self, _image: &mut [u8], _object: Range<usize>) {}
 }
 
 impl Subject for &'static dyn Structure {
@@ -35,6 +44,14 @@ impl Subject for &'static dyn Structure {
 
     fn exercise(&self, segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {
         Structure::exercise(*self, segment, rng, calls);
+    }
+
+    fn control(&self, object: Range<usize>) -> Vec<Range<usize>> {
+        Structure::control(*self, object)
+    }
+
+    fn mend(&self, image: &mut [u8], object: Range<usize>) {
+        Structure::mend(*self, image, object);
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Which calls, in which order and with what arguments follows from the random numbers, and so from the seed of the case.
 
+mod journal;
 mod mpsc;
 mod segment;
 mod slab;
 mod spsc;
 
+pub use journal::use_journal;
 pub use mpsc::{use_lanes, use_lanes_of_records};
 pub use segment::{look, use_objects, use_segment};
 pub use slab::use_slab;

@@ -89,13 +89,15 @@ impl Scribbler<'_> {
             }
             // The control words of the object, futexes among them: many times the few that there are.
             4 => {
-                let most = object.len().min(1024);
-                (0..words).for_each(|_| self.structured(object.start + rng.index(most / 8) * 8, rng));
+                (0..words).for_each(|_| {
+                    let range = rng.pick(&image.control).unwrap_or(&object);
+                    self.structured(range.start + rng.index(range.len() / 8) * 8, rng);
+                });
             }
             5 => {
-                let most = object.len().min(1024);
-                let place = object.start + rng.index(most / 128) * 128;
-                (0..words).for_each(|_| self.put(place + rng.index(3) * 8, rng.below(3)));
+                let range = rng.pick(&image.control).unwrap_or(&object);
+                let place = range.start + rng.index(range.len() / 128) * 128;
+                (0..words).for_each(|_| self.put((place + rng.index(3) * 8).min(len - 8), rng.below(3)));
             }
             // All of the object.
             6 => (0..words).for_each(|_| self.structured(object.start + rng.index(object.len() / 8) * 8, rng)),

@@ -116,6 +116,7 @@ fn typed(error: anyhow::Error) -> Result<Outcome> {
             || cause.is::<ipc_ring::RingError>()
             || cause.is::<ipc_core::SlabError>()
             || cause.is::<ipc_ring::handles::HandleError>()
+            || cause.is::<ipc_ring::journal::JournalError>()
     });
     ensure!(is_typed, "an error without a type: {error:#}");
     Ok(Outcome::Refused)

@@ -1,5 +1,6 @@
 //! The structures that are tried: each announces itself in a file of its own.
 
+mod journal;
 mod mpsc;
 mod rings;
 mod segment;
@@ -10,5 +11,5 @@ use crate::structure::Structure;
 
 /// All of them.
 pub fn all() -> Vec<&'static dyn Structure> {
-    [vec![segment::SEGMENT], spsc::all(), mpsc::all(), vec![slab::SLAB]].concat()
+    [vec![segment::SEGMENT], spsc::all(), mpsc::all(), vec![slab::SLAB, journal::JOURNAL]].concat()
 }

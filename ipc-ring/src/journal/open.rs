@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, compiler_fence};
 use ipc_core::peer::process::Process;
 use ipc_core::peer::{Claim as RoleClaim, RoleState};
 use ipc_core::segment::PayloadType;
-use ipc_core::sync::{Ordering, register_for_heavy_fences};
+use ipc_core::sync::{Ordering, fence, register_for_heavy_fences};
 use ipc_core::wait::coarse_time;
 use ipc_core::{DurableSegment, Error, Object, ObjectKind, Region, Segment};
 use xxhash_rust::xxh3::xxh3_64;
@@ -210,9 +210,14 @@ impl Journal {
                 // recovery would end before them. If these words are damaged, it has the frames alone to go by.
                 let _ = shared.skip_all_claims();
             }
-            // Whoever dies in here leaves a journal without a session: the next one begins again.
+            // Only processes died: cursors are where they last acknowledged, not only where the last header says.
+            let released = control.released().load(Ordering::Acquire);
+            let now = goes_on.then(|| (shared.cursor_entries(u64::MAX), released));
+            let recovered = shared.store.recover(coarse_time(), now)?;
+            // Whoever dies behind this leaves a journal without a session: the next one begins again. Not before the header says where the cursors are: who dies up
+            // to here has it all done again.
             control.session().store(0, Ordering::SeqCst);
-            let recovered = shared.store.recover(coarse_time())?;
+            fence(Ordering::SeqCst);
             begin(control, &recovered.header, boot);
             Some(recovered)
         };

@@ -199,7 +199,7 @@ impl Reader {
                 match self.shared.control.look(at, self.shared.epoch) {
                     Found::Taken(claim) if claim.state != ClaimState::Claimed => {}
                     Found::Taken(_) | Found::Free(_) => return Ok(None),
-                    Found::Later => return Err(self.lapped()),
+                    Found::Later => return Err(self.overtaken(at)),
                 }
             }
             let frame = self.shared.store.read_frame(at);
@@ -262,6 +262,20 @@ impl Reader {
         // Acquire: if any byte that was read is of a later lap, its appender had seen the head that gave our place away, with a Release fence behind that; then we see it here.
         fence(Ordering::Acquire);
         self.shared.control.head().load(Ordering::Relaxed) <= self.position
+    }
+
+    /// The line at our place was claimed for a later lap. Whoever claims it has seen the head that gave our place away, so that we see it too: if not, the word is wrong.
+    fn overtaken(&mut self, at: u64) -> JournalError {
+        let head = self.shared.control.head().load(Ordering::Acquire);
+        if head > at {
+            return self.lapped();
+        }
+        JournalError::Corrupted {
+            what: "the head, with a line that is of a later lap",
+            position: at,
+            expected: at + 1,
+            found: head,
+        }
     }
 
     /// Goes on at the oldest record.

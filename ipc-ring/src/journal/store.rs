@@ -5,7 +5,7 @@ use bytemuck::Zeroable;
 
 use super::backend::{Backend, Purpose};
 use super::error::JournalError;
-use super::format::{FRAME, Frame, Geometry, Header, Kind, LINE, MAX_POSITION};
+use super::format::{CursorEntry, FRAME, Frame, Geometry, Header, Kind, LINE, MAX_POSITION};
 use super::rules::Rules;
 
 /// What recovery found, and made of it.
@@ -113,9 +113,9 @@ impl<B: Backend> Store<B> {
         self.backend
     }
 
-    /// Where a position stands among the bytes.
+    /// Where a position stands among the bytes: at a line, whatever a damaged word says, so that a frame there is inside.
     pub(super) fn offset(&self, position: u64) -> u64 {
-        self.geometry.data_at() + position % self.geometry.data
+        self.geometry.data_at() + position % self.geometry.data / LINE * LINE
     }
 
     fn put_header(&self, header: &Header) {
@@ -266,10 +266,12 @@ impl<B: Backend> Store<B> {
     /// 4. A header with a new epoch, whose checkpoint is behind the last accepted record, is written in the place of the older one and flushed. What was cut off
     ///    belongs to an epoch that no header names any more.
     ///
+    /// `now` are cursors, and what was released, as they were when the last process died, where the machine has been up since: the header that is written goes on from there.
+    ///
     /// # Errors
     ///
     /// [`JournalError::Corrupted`] if no header is good, or if something is missing that had been acknowledged: nothing is changed then. A failed flush.
-    pub(super) fn recover(&self, time: u64) -> Result<Recovered, JournalError> {
+    pub(super) fn recover(&self, time: u64, now: Option<(Vec<CursorEntry>, u64)>) -> Result<Recovered, JournalError> {
         self.rewrite_headers();
         for slot in [0, 1] {
             self.backend.flush(self.geometry.header_at(slot), self.header_flush_len(), Purpose::FoundHeaders)?;
@@ -295,6 +297,20 @@ impl<B: Backend> Store<B> {
         }
         self.rewrite_records(found.checkpoint, tail);
         self.flush_records(found.checkpoint, tail, Purpose::FoundRecords)?;
+        let mut found = found;
+        if let Some((cursors, released)) = now {
+            // From words that anybody may have damaged: a place counts where a record begins, or the last one ends.
+            let mut further = |was: u64, is: u64| {
+                let known = is == tail || (is < tail && self.check_record(is, &mut chunk).is_ok());
+                if is > was && is >= found.head && known { is } else { was }
+            };
+            found.released = further(found.released, released);
+            for cursor in found.cursors.iter_mut().filter(|cursor| cursor.name[0] != 0) {
+                if let Some(is) = cursors.iter().find(|is| is.name == cursor.name) {
+                    cursor.position = further(cursor.position, is.position);
+                }
+            }
+        }
         let header = Header {
             generation: found.generation + u64::from(self.rules.new_generation),
             epoch: found.epoch + u64::from(self.rules.new_epoch),

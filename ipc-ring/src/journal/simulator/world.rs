@@ -326,7 +326,7 @@ impl World {
     /// Recovers; `None` if that was cut short.
     pub(super) fn recover_and_check(&mut self) -> Checked<Option<Recovered>> {
         let store = self.store()?;
-        let recovered = match store.recover(0) {
+        let recovered = match store.recover(0, None) {
             _ if self.memory.has_stopped() => {
                 // It may have got as far as its own header, which is not one of a journal that was closed.
                 self.closed = false;
