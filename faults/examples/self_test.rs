@@ -122,7 +122,14 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "an unchecked length",
         file: BYTES,
-        edits: &[("if len > self.max_record {", "if false && len > self.max_record {")],
+        // Both, for each of them alone keeps a record inside the ring.
+        edits: &[
+            ("if len > self.max_record {", "if false && len > self.max_record {"),
+            (
+                "if place.start != start || jump > self.ring {",
+                "if false && (place.start != start || jump > self.ring) {",
+            ),
+        ],
         found_by: Suite(&["corrupt", "--only", "spsc ring of records"]),
     },
     Bug {

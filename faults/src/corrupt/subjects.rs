@@ -22,7 +22,7 @@ pub(crate) trait Subject {
 
     /// See [`Structure::control`].
     fn control(&self, object: Range<usize>) -> Vec<Range<usize>> {
-        vec![object.start..object.end.min(object.start + 1024)]
+        Vec::from([object.start..object.end.min(object.start + 1024)])
     }
 
     /// See [`Structure::mend`].
