@@ -27,7 +27,7 @@ pub trait Structure: Sync {
 
     /// Where in an object of that place in the segment its control words are: what is damaged most.
     fn control(&self, object: Range<usize>) -> Vec<Range<usize>> {
-        Vec::from([object.start..object.end.min(object.start + 1024)])
+        std::iter::once(object.start..object.end.min(object.start + 1024)).collect()
     }
 
     /// Makes checksums right again in a damaged object of that place, so that what they protect is read.

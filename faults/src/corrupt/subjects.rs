@@ -22,7 +22,7 @@ pub(crate) trait Subject {
 
     /// See [`Structure::control`].
     fn control(&self, object: Range<usize>) -> Vec<Range<usize>> {
-        Vec::from([object.start..object.end.min(object.start + 1024)])
+        std::iter::once(object.start..object.end.min(object.start + 1024)).collect()
     }
 
     /// See [`Structure::mend`].
