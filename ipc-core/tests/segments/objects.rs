@@ -1,0 +1,195 @@
+//! Objects as the directory of a segment keeps them.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ipc_core::segment::PayloadType;
+use ipc_core::{Error, Object, ObjectKind, Region, Segment};
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::common::{in_memory, role, start};
+use crate::{KIND, ROOM, child, find, make, small, words};
+
+#[test]
+fn objects_are_found_by_name_kind_and_type_or_refused_with_both() {
+    let directory = in_memory();
+    let segment = small(directory.path(), "segment").create().unwrap();
+    let other = small(directory.path(), "segment").open().unwrap();
+    let made = make(&segment, "object", 100).unwrap();
+    let found = find(&other, "object").unwrap();
+    assert_eq!(found.info, made.info);
+    assert_eq!((found.info.size, found.info.kind, found.info.maker), (100, KIND.code, segment.peer_id()));
+    assert_eq!((found.info.type_name.as_str(), found.info.type_size, found.info.type_align), ("u64", 8, 8));
+    for segment in [&segment, &other] {
+        let error = make(segment, "object", 8).unwrap_err();
+        assert!(matches!(&error, Error::ObjectExists { name } if name == "object"), "{error}");
+        let error = find(segment, "objects").unwrap_err();
+        assert!(matches!(&error, Error::ObjectNotFound { name } if name == "objects"), "{error}");
+        let error = segment
+            .open_object("object", ObjectKind { name: "another", code: 0xabc }, PayloadType::of::<u64>())
+            .unwrap_err();
+        assert!(matches!(&error, Error::ObjectMismatch { what: "kind", expected, found, .. }
+            if expected.contains("another (0xabc)") && found == "0x7e57"));
+        for payload in [PayloadType::of::<i64>(), PayloadType::of::<[u64; 1]>(), PayloadType::bytes()] {
+            let error = segment.open_object("object", KIND, payload).unwrap_err();
+            assert!(
+                matches!(&error, Error::ObjectMismatch { what: "type", name, found, .. }
+                    if name == "object" && found.starts_with("u64 (8 bytes")),
+                "{error}"
+            );
+        }
+        let long = "x".repeat(97);
+        for (name, wrong) in [("", "empty"), (&long, "96 bytes"), ("a\nb", "control character"), ("a\0b", "NUL")] {
+            for outcome in [make(segment, name, 8), find(segment, name)] {
+                let error = outcome.unwrap_err();
+                assert!(matches!(&error, Error::InvalidName { name: found, .. } if found == name), "{error}");
+                assert!(error.to_string().contains(wrong), "{error}");
+            }
+        }
+        assert_eq!(segment.objects(), std::slice::from_ref(&made.info));
+    }
+    let longest = "y".repeat(96);
+    make(&segment, &longest, 8).unwrap();
+    assert_eq!(find(&other, &longest).unwrap().info.name, longest);
+}
+
+#[test]
+fn a_full_directory_and_a_full_segment_say_what_they_have() {
+    let directory = in_memory();
+    let segment = small(directory.path(), "segment").create().unwrap();
+    make(&segment, "first", 40_000).unwrap();
+    let error = make(&segment, "second", 30_000).unwrap_err();
+    let Error::NoRoom { needed: 30_000, available } = error else { panic!("{error}") };
+    // Objects begin at multiples of two cache lines.
+    assert_eq!(available, ROOM - 40_064);
+    assert!(error.to_string().contains("30000") && error.to_string().contains(&available.to_string()), "{error}");
+    for needed in [available + 1, ROOM, u64::MAX] {
+        let error = make(&segment, "second", needed).unwrap_err();
+        assert!(matches!(error, Error::NoRoom { needed: n, available: a } if (n, a) == (needed, available)), "{error}");
+    }
+    assert_eq!(segment.objects().len(), 1);
+    make(&segment, "second", available).unwrap();
+    assert!(matches!(make(&segment, "third", 1), Err(Error::NoRoom { needed: 1, available: 0 })));
+
+    let segment = small(directory.path(), "another").create().unwrap();
+    for name in ["one", "two", "three", "four"] {
+        make(&segment, name, 8).unwrap();
+    }
+    let error = make(&segment, "five", 8).unwrap_err();
+    assert!(matches!(error, Error::DirectoryFull { slots: 4 }) && error.to_string().contains('4'), "{error}");
+    assert!(matches!(make(&segment, "four", 8), Err(Error::ObjectExists { .. })));
+    assert_eq!(segment.objects().len(), 4);
+}
+
+#[test]
+fn many_make_objects_at_once_and_each_name_and_byte_has_one_owner() {
+    let directory = in_memory();
+    let at = || small(directory.path(), "segment").objects(100);
+    let shared = at().create().unwrap();
+    let (inside, overlaps) = (&AtomicU64::new(0), &AtomicU64::new(0));
+    let initialise = |_: &Region| {
+        overlaps.fetch_add(inside.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        std::thread::sleep(Duration::from_micros(100));
+        inside.fetch_sub(1, Ordering::Relaxed);
+    };
+    let made: Vec<Object> = std::thread::scope(|scope| {
+        let makers: Vec<_> = (0..6)
+            .map(|maker| {
+                // Some by one attachment, some by their own.
+                let segment = if maker % 2 == 0 { shared.clone() } else { at().open().unwrap() };
+                let object = move |number: usize, what: &str| {
+                    segment.create_object(&format!("{what} {number}"), KIND, PayloadType::of::<u64>(), 136, initialise)
+                };
+                scope.spawn(move || {
+                    let own = (0..10).map(|number| object(maker * 10 + number, "own").unwrap());
+                    let contested = (0..10).filter_map(|number| match object(number, "contested") {
+                        Ok(object) => Some(object),
+                        Err(Error::ObjectExists { .. }) => None,
+                        Err(error) => panic!("{error}"),
+                    });
+                    own.chain(contested).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        makers.into_iter().flat_map(|maker| maker.join().unwrap()).collect()
+    });
+    assert_eq!(overlaps.load(Ordering::Relaxed), 0, "two were at it at the same time");
+    assert_eq!((made.len(), shared.objects().len()), (70, 70));
+    let mut ranges: Vec<_> = made.iter().map(|object| (object.info.offset, object.info.size)).collect();
+    ranges.sort_unstable();
+    assert!(ranges.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "{ranges:?}");
+    assert!(made.iter().all(|object| find(&shared, &object.info.name).unwrap().info == object.info));
+}
+
+#[test]
+fn an_object_whose_maker_dies_in_the_middle_never_was() {
+    if let Some((role, argument)) = role() {
+        child(&role, &argument);
+    }
+    let directory = in_memory();
+    let segment = small(directory.path(), "shared").create().unwrap();
+    for _ in 0..2 {
+        let mut child =
+            start("objects::an_object_whose_maker_dies_in_the_middle_never_was", "die making", directory.path());
+        assert_eq!(child.0.wait().unwrap().signal(), Some(libc::SIGKILL));
+        assert!(segment.objects().is_empty());
+        assert!(matches!(find(&segment, "object"), Err(Error::ObjectNotFound { .. })));
+    }
+    let mut dirty = 0;
+    let made = segment.create_object("object", KIND, PayloadType::of::<u64>(), ROOM, |region| {
+        dirty = words(region).filter(|word| word.load(Ordering::Relaxed) != 0).count();
+    });
+    assert_eq!(made.unwrap().region.len() as u64, ROOM);
+    assert_eq!(dirty, 0, "words that are not zero");
+}
+
+pub(crate) fn die_making(directory: &Path) {
+    let segment = small(directory, "shared").open().unwrap();
+    let made = segment.create_object("object", KIND, PayloadType::of::<u64>(), ROOM, |region| {
+        words(region).for_each(|word| word.store(u64::MAX, Ordering::Relaxed));
+        kill(Pid::this(), Signal::SIGKILL).unwrap();
+    });
+    panic!("it lives: {made:?}");
+}
+
+#[test]
+fn an_object_whose_maker_panics_never_was() {
+    let segment = Segment::memfd("panic").size(ROOM).objects(1).create().unwrap();
+    let panicked = std::panic::catch_unwind(|| {
+        segment.create_object("object", KIND, PayloadType::bytes(), ROOM, |region| {
+            region.u64_at(0).store(1, Ordering::Relaxed);
+            std::panic::resume_unwind(Box::new("on purpose"))
+        })
+    });
+    assert!(panicked.is_err());
+    assert!(segment.objects().is_empty());
+    let made = make(&segment, "object", ROOM).unwrap();
+    assert_eq!(made.region.u64_at(0).load(Ordering::Relaxed), 0);
+}
+
+/// What the children of the storm count, in a segment beside.
+
+#[test]
+fn an_object_is_as_large_as_was_asked_for_whatever_a_peer_writes_meanwhile() {
+    let segment = Segment::memfd("test").size(1 << 16).create().unwrap();
+    let file = fs::File::from(segment.segment_fd().unwrap().try_clone_to_owned().unwrap());
+    let peer = ipc_core::map::Mapping::<ipc_core::map::ReadWrite>::shared_file(&file, 0, 1 << 16).unwrap();
+    let kind = ObjectKind { name: "test", code: 7 };
+    let size = 1000;
+    let made = segment.create_object("object", kind, PayloadType::bytes(), size, |region| {
+        // The entry says the size somewhere before the first object: change it wherever it may.
+        for at in (4096..region.offset() as usize).step_by(8) {
+            if peer.load_u64(at) == size {
+                peer.u64_at(at).store(64, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+    });
+    let object = made.unwrap();
+    assert_eq!((object.region.len() as u64, object.info.size), (size, size));
+    assert_eq!(segment.objects()[0].size, 64, "the peer did change it");
+}
