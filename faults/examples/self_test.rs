@@ -31,6 +31,9 @@ const PRODUCER: &str = "ipc-ring/src/spsc/producer.rs";
 const RECORDS: &str = "ipc-ring/src/spsc/record_producer.rs";
 const BYTES: &str = "ipc-ring/src/spsc/bytes.rs";
 const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
+const LOSSY: &str = "ipc-ring/src/broadcast/lossy_consumer.rs";
+const GATE: &str = "ipc-ring/src/broadcast/gate.rs";
+const SLOTS: &str = "ipc-ring/src/cell/slots.rs";
 const ROLE: &str = "ipc-core/src/peer/role.rs";
 const TABLE: &str = "ipc-core/src/peer/table.rs";
 const DIRECTORY: &str = "ipc-core/src/segment/directory.rs";
@@ -131,6 +134,36 @@ const BUGS: &[Bug] = &[
             ),
         ],
         found_by: Suite(&["corrupt", "--only", "spsc ring of records"]),
+    },
+    Bug {
+        name: "what was overtaken is returned as if it were whole",
+        file: LOSSY,
+        edits: &[(
+            "        if !self.watch.lines().is_intact(self.cursor.position) {\n            return Err(self.lapped());\n        }\n        self.watch.handle.check_pages()?;\n        self.cursor.step();\n        Ok(value)",
+            "        self.watch.handle.check_pages()?;\n        self.cursor.step();\n        Ok(value)",
+        )],
+        found_by: Suite(&["kills", "--only", "broadcast ring of values"]),
+    },
+    Bug {
+        name: "a dead consumer holds the producer back for good",
+        file: GATE,
+        edits: &[("self.dead[place].get() != peer.to_bits() && !segment.is_alive(peer)", "false")],
+        found_by: Suite(&["steps", "--only", "broadcast ring of values: push past a dead one"]),
+    },
+    Bug {
+        name: "a version before its value",
+        file: SLOTS,
+        edits: &[(
+            "unsafe { racing::write(self.slot(version), value) };\n        // Release: who sees the version sees the value.\n        self.version_word().store(version, Ordering::Release);",
+            "unsafe { self.version_word().store(version, Ordering::Release); racing::write(self.slot(version), value) };",
+        )],
+        found_by: Suite(&["steps", "--only", "cell: write"]),
+    },
+    Bug {
+        name: "a value that was overtaken is returned as if it were whole",
+        file: SLOTS,
+        edits: &[("if missed < SLOTS - 1 {", "if missed < u64::MAX {")],
+        found_by: Suite(&["kills", "--only", "cell"]),
     },
     Bug {
         name: "a missing fence between announcement and look",

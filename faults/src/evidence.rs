@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// What one sender, or one receiver, notes: one process at a time writes in a lane, its successor goes on in the same one.
@@ -37,6 +37,11 @@ pub struct Lane {
     /// For what only one structure has.
     pub other: [AtomicU64; 23],
 }
+
+/// In a message's count: it was looked at.
+pub const SEEN: u8 = 1;
+/// In a message's count: its sender died before it was told that it is committed, so it may never come.
+pub const UNSURE: u8 = 2;
 
 /// Lanes, and a count for every message of every lane.
 #[derive(Debug)]
@@ -97,6 +102,30 @@ impl Evidence {
         let at = self.lanes * size_of::<Lane>() + lane * self.messages as usize + sequence as usize;
         // SAFETY: inside the mapping, and only ever accessed as an atomic.
         unsafe { self.base.add(at).cast::<AtomicU8>().as_ref() }
+    }
+
+    /// What the last sender of a lane had begun and was not told of may be there, or not. Its successor goes on behind it.
+    pub fn settle(&self, lane: usize) {
+        let notes = self.lane(lane);
+        let (done, begun) = (noted(&notes.done), noted(&notes.begun));
+        for sequence in done..begun {
+            self.deliveries(lane, sequence).fetch_or(UNSURE, Ordering::AcqRel);
+        }
+        note(&notes.done, begun.max(done));
+    }
+
+    /// That every message of a lane between two numbers is one that may be missing.
+    ///
+    /// # Errors
+    ///
+    /// Which one was lost.
+    pub fn may_be_missing(&self, lane: usize, from: u64, to: u64) -> Result<()> {
+        for sequence in from..to {
+            let count = self.deliveries(lane, sequence).load(Ordering::Acquire);
+            ensure!(count & UNSURE != 0, "lost: message {sequence} of {lane}, which was committed; {to} comes next");
+            ensure!(count & SEEN == 0, "lost: message {sequence} of {lane}, which had been looked at; {to} comes next");
+        }
+        Ok(())
     }
 
     /// All lanes back to zero.

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use crate::evidence::{Evidence, LONG, note, noted};
 use crate::options::{Options, Part};
 use crate::process::{self, Child, Said};
-use crate::report::Row;
+use crate::report::{self, Row};
 use crate::rng::Rng;
 use crate::structure::{Actor, SEGMENT, Stage, Structure};
 use crate::structures;
@@ -129,10 +129,7 @@ impl Tally {
             self.row.figure(name, count);
         }
         for quantile in [0.5, 0.9, 0.99, 0.999, 1.0] {
-            self.row.figure(
-                &format!("µs until others go on, quantile {quantile}"),
-                self.recovery.value_at_quantile(quantile),
-            );
+            self.row.figure(&report::after(quantile), self.recovery.value_at_quantile(quantile));
         }
         self.row
     }

@@ -120,6 +120,16 @@ impl Child {
         self.pid
     }
 
+    /// Whether it sleeps on a futex.
+    ///
+    /// # Errors
+    ///
+    /// If /proc does not say.
+    pub fn sleeps(&self) -> Result<bool> {
+        let call = std::fs::read_to_string(format!("/proc/{}/syscall", self.pid))?;
+        Ok(call.split(' ').next().and_then(|number| number.parse().ok()) == Some(libc::SYS_futex))
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

@@ -76,6 +76,18 @@ impl Default for Report {
     }
 }
 
+/// The figure that says after how many microseconds the others went on, of that quantile.
+pub fn after(quantile: f64) -> String {
+    format!("µs until others go on, quantile {quantile}")
+}
+
+/// A number with its thousands apart.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned());
+    groups.collect::<Vec<_>>().join(",")
+}
+
 impl Report {
     /// Whether nothing was found.
     pub fn is_clean(&self) -> bool {
@@ -106,6 +118,49 @@ impl Report {
         }
     }
 
+    /// Prints a table of the structures and of how often each was tried in each part: as docs/FAULTS.md has it.
+    fn print_table(&self, options: &Options) {
+        let of = |row: &Row| row.name.split(": ").next().unwrap_or_default().to_owned();
+        let (parts, mut structures) = (options.part.each(), Vec::new());
+        for row in &self.rows {
+            if !structures.contains(&of(row)) {
+                structures.push(of(row));
+            }
+        }
+        let head: Vec<&str> = parts.iter().map(|part| part.name()).collect();
+        println!("| structure | {} |\n|---|{}", head.join(" | "), "---|".repeat(head.len()));
+        for structure in structures {
+            let cells = parts.iter().map(|part| {
+                let rows: Vec<&Row> =
+                    self.rows.iter().filter(|row| row.part == *part && of(row) == structure).collect();
+                let sum = |figure: &str| rows.iter().filter_map(|row| row.figures.get(figure)?.as_u64()).sum::<u64>();
+                let found: u64 = rows.iter().map(|row| row.found).sum();
+                let mut cell = grouped(rows.iter().map(|row| row.tried).sum());
+                if sum("states") > 0 {
+                    let (boundaries, states) = (grouped(sum("boundaries")), grouped(sum("states")));
+                    cell += &format!(" in all {states} states of {boundaries} boundaries");
+                    if sum("states missed") > 0 {
+                        cell += &format!(" but {}", sum("states missed"));
+                    }
+                }
+                if let [row] = &rows[..]
+                    && let Some(most) = row.figures.get(&after(1.0))
+                {
+                    let ms = |value: &Value| value.as_u64().unwrap_or_default() as f64 / 1000.0;
+                    let [half, nearly] = [0.5, 0.99].map(|quantile| row.figures.get(&after(quantile)).map_or(0.0, ms));
+                    cell +=
+                        &format!(" (others go on after {half:.1} ms, {nearly:.1} at 99 %, {:.1} at most)", ms(most));
+                }
+                match (rows.is_empty(), found) {
+                    (true, _) => "–".to_owned(),
+                    (false, 0) => cell,
+                    (false, found) => format!("{cell}, **{found} found**"),
+                }
+            });
+            println!("| {structure} | {} |", cells.collect::<Vec<_>>().join(" | "));
+        }
+    }
+
     /// Prints the sum, and writes the JSON if it was asked for.
     ///
     /// # Errors
@@ -120,7 +175,8 @@ impl Report {
                 (of_part().map(|row| row.tried).sum::<u64>(), of_part().map(|row| row.found).sum::<u64>());
             println!("{:<8} {tried} tried, {found} violations", part.name());
         }
-        println!("in {seconds:.0} s");
+        println!("in {seconds:.0} s\n");
+        self.print_table(options);
         if let Some(path) = &options.json {
             let rows = self.rows.iter().map(|row| {
                 let violations = row.violations.iter().map(|one| json!({ "what": one.what, "again": one.again }));
@@ -133,5 +189,13 @@ impl Report {
             std::fs::write(path, serde_json::to_string_pretty(&all)?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn thousands_are_apart() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(super::grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -194,6 +194,33 @@ fn who_resumes_a_place_goes_on_behind_what_was_acknowledged_or_says_what_is_gone
     assert_eq!(consumer.try_pop(), Err(RingError::Empty));
 }
 
+/// Found by the suite of faults: where it went on stood in its place before anybody was told, so that the next one was told of nothing.
+#[test]
+fn what_was_missed_is_told_again_until_it_is_acknowledged() {
+    let ring = ring::<u64>(10, 1);
+    let mut producer = ring.producer().unwrap();
+    let mut consumer = ring.consumer(Start::Now).unwrap();
+    producer.push(0).unwrap();
+    assert_eq!(consumer.pop(), Ok(Some(0)));
+    consumer.hand_over();
+    (1..100).for_each(|value| producer.try_push(value).unwrap());
+    // As if it were killed before it did anything.
+    let consumer = ring.resume(0).unwrap();
+    let missed = consumer.missed();
+    consumer.give_up();
+    let mut consumer = ring.resume(0).unwrap();
+    assert!(missed > 0 && consumer.missed() == missed, "{missed}, then {}", consumer.missed());
+    // What is there stays meanwhile.
+    while producer.try_push(100).is_ok() {}
+    // More than share a line, so that there is room again.
+    (1..9).for_each(|value| assert_eq!(consumer.try_pop(), Ok(value + missed)));
+    consumer.acknowledge();
+    producer.try_push(100).unwrap();
+    consumer.give_up();
+    let mut consumer = ring.resume(0).unwrap();
+    assert_eq!((consumer.missed(), consumer.pop()), (0, Ok(Some(9 + missed))));
+}
+
 #[test]
 fn closing_ends_the_stream_of_each_consumer_after_the_last_value() {
     let ring = ring::<u8>(100, 1);

@@ -282,6 +282,35 @@ fn a_stopped_consumer_holds_the_producer_back_and_a_dead_one_does_not() {
     }
 }
 
+/// Found by the suite of faults: each was asked after only when it was the one that left no room, so each of them was waited for in turn.
+#[test]
+fn consumers_that_died_together_are_taken_out_together() {
+    if let Some((role, name)) = role() {
+        return child(&role, &name);
+    }
+    let named = rings("broadcast-dead-together", 3);
+    let ring = Ring::<Value>::open(&named.segment, "typed").unwrap();
+    let mut producer = ring.producer().unwrap();
+    let test = "consumers_that_died_together_are_taken_out_together";
+    let mut children = Vec::new();
+    for place in 0..3 {
+        children.push(start(test, "stall", &named.name));
+        eventually("it has a place", || ring.consumers().len() == place + 1);
+        for _ in 0..10 {
+            producer.push([producer.position(); 9]).unwrap();
+        }
+        let position = producer.position();
+        eventually("it has popped ten", || {
+            ring.consumers().iter().any(|consumer| consumer.place == place && consumer.acknowledged == position)
+        });
+    }
+    children.iter_mut().for_each(Killed::kill);
+    // The first of them that leaves no room has all of them asked after.
+    for _ in 0..1000 {
+        producer.try_push([producer.position(); 9]).unwrap();
+    }
+}
+
 #[test]
 fn a_killed_producer_is_noticed_by_all_and_its_successor_goes_on() {
     if let Some((role, name)) = role() {

@@ -187,6 +187,34 @@ fn who_resumes_a_place_goes_on_behind_what_was_acknowledged_or_says_what_is_gone
     assert!(matches!(ring.resume(place), Err(Error::RoleHeld { .. })));
 }
 
+/// Found by the suite of faults, as its like in the ring of values.
+#[test]
+fn what_was_missed_is_told_again_until_it_is_acknowledged() {
+    let ring = ring(1000, 1);
+    let (mut producer, mut bytes) = (ring.producer().unwrap(), Vec::new());
+    drop(ring.consumer(Start::Now).unwrap());
+    for number in 0..1000_u64 {
+        producer.try_push(&number.to_le_bytes()).unwrap();
+    }
+    let consumer = ring.resume(0).unwrap();
+    let missed = consumer.missed();
+    consumer.give_up();
+    let mut consumer = ring.resume(0).unwrap();
+    assert!(missed > 0 && consumer.missed() == missed, "{missed}, then {}", consumer.missed());
+    while producer.try_push(&[0; 8]).is_ok() {}
+    // Sixteen bytes each; more than share a line, so that there is room again.
+    for number in missed / 16..missed / 16 + 8 {
+        consumer.try_pop(&mut bytes).unwrap();
+        assert_eq!(bytes, number.to_le_bytes());
+    }
+    consumer.acknowledge();
+    producer.try_push(&[0; 8]).unwrap();
+    consumer.give_up();
+    let mut consumer = ring.resume(0).unwrap();
+    consumer.pop(&mut bytes).unwrap();
+    assert_eq!((consumer.missed(), &bytes[..]), (0, &(missed / 16 + 8).to_le_bytes()[..]));
+}
+
 #[test]
 fn what_lossy_consumers_return_is_whole_while_the_producer_runs() {
     let ring = ring(4000, 0);

@@ -1,14 +1,14 @@
-//! What is damaged: every structure that announces itself, and shapes of the rings that lie otherwise in memory.
+//! What is damaged: every structure that announces itself, and shapes of some that lie otherwise in memory.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use anyhow::Result;
-use ipc_core::{Payload, Segment, SegmentOptions};
-use ipc_ring::spsc::{RecordRing, Ring};
+use ipc_core::{Segment, SegmentOptions};
+use ipc_ring::cell::Cell;
+use ipc_ring::{broadcast, spsc};
 
 use crate::calls::Calls;
-use crate::everything::{use_records, use_slots};
+use crate::everything::{use_broadcast, use_broadcast_of_records, use_cell, use_records, use_slots};
 use crate::rng::Rng;
 use crate::structure::Structure;
 use crate::structures;
@@ -55,57 +55,101 @@ impl Subject for &'static dyn Structure {
     }
 }
 
-/// The name of the ring in a shape.
-const RING: &str = "ring";
+/// The name of the object in a shape.
+const NAME: &str = "shape";
 
-/// A small segment, of as few pages as will do.
-fn small(name: &str) -> SegmentOptions {
-    Segment::named(name).size(12 << 10).peers(4).objects(6)
+/// One that lies otherwise in memory than those that announce themselves.
+struct Shape {
+    name: &'static str,
+    create: fn(&Segment) -> Result<()>,
+    exercise: fn(&Segment, &mut Rng, &mut Calls<'_>),
 }
 
-/// A ring of slots of one type, and of a capacity.
-struct Slots<T>(&'static str, usize, PhantomData<fn() -> T>);
-
-impl<T: Payload> Subject for Slots<T> {
+impl Subject for Shape {
     fn name(&self) -> &'static str {
-        self.0
+        self.name
     }
 
     fn segment(&self, name: &str) -> SegmentOptions {
-        small(name)
+        // As few pages as will do.
+        Segment::named(name).size(12 << 10).peers(4).objects(6)
     }
 
     fn create(&self, segment: &Segment) -> Result<()> {
-        Ring::<T>::create(segment, RING, self.1)?;
-        Ok(())
+        (self.create)(segment)
     }
 
     fn exercise(&self, segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {
-        use_slots::<T>(segment, RING, rng, calls);
+        (self.exercise)(segment, rng, calls);
     }
 }
 
-/// A ring of records of a capacity.
-struct Records(&'static str, usize);
-
-impl Subject for Records {
-    fn name(&self) -> &'static str {
-        self.0
-    }
-
-    fn segment(&self, name: &str) -> SegmentOptions {
-        small(name)
-    }
-
-    fn create(&self, segment: &Segment) -> Result<()> {
-        RecordRing::create(segment, RING, self.1)?;
-        Ok(())
-    }
-
-    fn exercise(&self, segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {
-        use_records(segment, RING, rng, calls);
-    }
+/// A one-to-one ring of slots of a type and a capacity.
+macro_rules! slots {
+    ($name:literal, $value:ty, $capacity:literal) => {
+        Shape {
+            name: $name,
+            create: |segment| Ok(spsc::Ring::<$value>::create(segment, NAME, $capacity).map(drop)?),
+            exercise: |segment, rng, calls| use_slots::<$value>(segment, NAME, rng, calls),
+        }
+    };
 }
+
+/// A one-to-one ring of records of a capacity.
+macro_rules! records {
+    ($name:literal, $capacity:literal) => {
+        Shape {
+            name: $name,
+            create: |segment| Ok(spsc::RecordRing::create(segment, NAME, $capacity).map(drop)?),
+            exercise: |segment, rng, calls| use_records(segment, NAME, rng, calls),
+        }
+    };
+}
+
+/// A broadcast ring of slots of a type, a capacity, and a number of places.
+macro_rules! broadcast {
+    ($name:literal, $value:ty, $capacity:literal, $places:literal) => {
+        Shape {
+            name: $name,
+            create: |segment| Ok(broadcast::Ring::<$value>::create(segment, NAME, $capacity, $places).map(drop)?),
+            exercise: |segment, rng, calls| use_broadcast::<$value>(segment, NAME, rng, calls),
+        }
+    };
+}
+
+/// A cell of a type.
+macro_rules! cell {
+    ($name:literal, $value:ty) => {
+        Shape {
+            name: $name,
+            create: |segment| Ok(Cell::<$value>::create(segment, NAME).map(drop)?),
+            exercise: |segment, rng, calls| use_cell::<$value>(segment, NAME, rng, calls),
+        }
+    };
+}
+
+const SHAPES: [Shape; 12] = [
+    slots!("spsc slots of 1 byte", u8, 300),
+    slots!("spsc slots of 5 bytes", [u8; 5], 40),
+    slots!("spsc slots of 16 bytes", u128, 7),
+    slots!("spsc slots of 300 bytes", [u8; 300], 6),
+    records!("spsc records in 64 bytes", 64),
+    records!("spsc records in 700 bytes", 700),
+    broadcast!("broadcast slots of 1 byte, no place", u8, 300, 0),
+    broadcast!("broadcast slots of 300 bytes", [u8; 300], 6, 1),
+    Shape {
+        name: "broadcast records in 64 bytes",
+        create: |segment| Ok(broadcast::RecordRing::create(segment, NAME, 64, 2).map(drop)?),
+        exercise: |segment, rng, calls| use_broadcast_of_records(segment, NAME, rng, calls),
+    },
+    Shape {
+        name: "broadcast records in 700 bytes, no place",
+        create: |segment| Ok(broadcast::RecordRing::create(segment, NAME, 700, 0).map(drop)?),
+        exercise: |segment, rng, calls| use_broadcast_of_records(segment, NAME, rng, calls),
+    },
+    cell!("cell of 1 byte", u8),
+    cell!("cell of 1000 bytes", [u8; 1000]),
+];
 
 /// All of them.
 pub(crate) fn all() -> Vec<Box<dyn Subject>> {
@@ -113,11 +157,8 @@ pub(crate) fn all() -> Vec<Box<dyn Subject>> {
     for structure in structures::all() {
         all.push(Box::new(structure));
     }
-    all.push(Box::new(Slots::<u8>("spsc slots of 1 byte", 300, PhantomData)));
-    all.push(Box::new(Slots::<[u8; 5]>("spsc slots of 5 bytes", 40, PhantomData)));
-    all.push(Box::new(Slots::<u128>("spsc slots of 16 bytes", 7, PhantomData)));
-    all.push(Box::new(Slots::<[u8; 300]>("spsc slots of 300 bytes", 6, PhantomData)));
-    all.push(Box::new(Records("spsc records in 64 bytes", 64)));
-    all.push(Box::new(Records("spsc records in 700 bytes", 700)));
+    for shape in SHAPES {
+        all.push(Box::new(shape));
+    }
     all
 }

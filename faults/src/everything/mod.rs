@@ -2,14 +2,18 @@
 //!
 //! Which calls, in which order and with what arguments follows from the random numbers, and so from the seed of the case.
 
+mod broadcast;
+mod cell;
 mod journal;
-mod mpsc;
+mod many;
 mod segment;
 mod slab;
 mod spsc;
 
+pub use broadcast::{use_broadcast, use_broadcast_of_records};
+pub use cell::{use_blackboard, use_cell};
 pub use journal::use_journal;
-pub use mpsc::{use_lanes, use_lanes_of_records};
+pub use many::mpsc::{use_records as use_lanes_of_records, use_values as use_lanes};
 pub use segment::{look, use_objects, use_segment};
 pub use slab::use_slab;
 pub use spsc::{use_records, use_slots};

@@ -28,12 +28,12 @@ both_kinds!(of_record_consumer, RecordConsumer; has_producer, check_producer, "R
 
 /// Lets go of a side in one of the ways that there are.
 macro_rules! leave {
-    ($handle:expr, $rng:expr, $calls:expr, $call:literal) => {
+    ($handle:expr, $rng:expr, $calls:expr, $($call:literal),+) => {
         match $rng.index(4) {
-            0 => $calls.outcome(concat!($call, "::close"), || $handle.close()),
-            1 => $calls.outcome(concat!($call, "::give_up"), || $handle.give_up()),
-            2 => $calls.outcome(concat!($call, "::hand_over"), || $handle.hand_over()),
-            _ => $calls.outcome(concat!($call, "::drop"), || drop($handle)),
+            0 => $calls.outcome(concat!($($call,)+ "::close"), || $handle.close()),
+            1 => $calls.outcome(concat!($($call,)+ "::give_up"), || $handle.give_up()),
+            2 => $calls.outcome(concat!($($call,)+ "::hand_over"), || $handle.hand_over()),
+            _ => $calls.outcome(concat!($($call,)+ "::drop"), || drop($handle)),
         }
     };
 }

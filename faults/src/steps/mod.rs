@@ -1,9 +1,12 @@
 //! SIGKILL behind every instruction of every operation, and what a survivor finds then.
 //!
 //! An operation is done once, instruction by instruction, and it is written down where it stood before each: at which address, and for how many times there. After each instruction that called the kernel, or behind which
-//! a byte of the segment or of the notes was another one, the world of a survivor may be another one: those between two such are one *state* to it. Then, for
-//! each of these boundaries, a process begins the operation anew, runs to the same address for the same number of times (by a breakpoint), and is killed there; a survivor
-//! takes over. A bounded run kills at the first boundary of every state, and at as many others as there is time for; the full one at all.
+//! a byte of the segment or of the notes was another one, the world of a survivor may be another one: the boundaries between two such are one *state* to it. What outlives a process is in the memory that it
+//! shares, or the kernel's, and the kernel does nothing for it that it did not ask for. So where within a state it dies makes no difference, and a kill in every state is one for every boundary.
+//!
+//! For each state a process begins the operation anew, runs to the state's first boundary (by a breakpoint, and the last few instructions one by one), and is killed there, if by then the same words differ from what
+//! they were before as did when it was written down; a survivor takes over. Then the same at other boundaries drawn by lot: in a full run so many for each operation, in a bounded one as many as there
+//! is time for.
 //!
 //! All processes run on one processor: to stop and go on costs a fourth then.
 
@@ -14,11 +17,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::evidence::{Evidence, LONG};
 use crate::options::{Options, Part};
@@ -29,11 +33,17 @@ use crate::structure::{Operation, SEGMENT, Stage, Structure};
 use crate::structures;
 use trace::{At, Traced};
 
-/// From so many boundaries on the full run kills at the first of every state, and at so many others drawn by lot.
-const MANY: usize = 3_000;
+/// Beside the first boundary of every state the full run kills at so many others of each operation, drawn by lot.
+const OTHERS: usize = 200;
 
-/// So often a process is sent to a boundary, by its address and by counting in turn, before it is missed.
-const ATTEMPTS: usize = 6;
+/// So often a process is sent to a boundary before it is missed.
+const ATTEMPTS: usize = 5;
+
+/// Longer than the kernel's clock tick, by which start times are told.
+const TICK: Duration = Duration::from_millis(12);
+
+/// Of a state whose first boundary is missed so many others are tried before the state is missed.
+const OTHERS_OF_STATE: usize = 4;
 
 /// Tries every operation of every structure; a row for each.
 ///
@@ -77,8 +87,23 @@ struct Boundary {
     address: u64,
     /// For how many times it stood there.
     times: u64,
-    /// Whether a survivor's world may be another one than at the boundary before.
-    news: bool,
+    /// In which state it was to a survivor.
+    state: usize,
+}
+
+/// What a survivor sees from one boundary on, up to the next state's first.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    first: usize,
+    /// Which words differ from those of the scene.
+    differs: u64,
+}
+
+/// An operation, written down instruction by instruction.
+#[derive(Debug, Default)]
+struct Walk {
+    boundaries: Vec<Boundary>,
+    states: Vec<State>,
 }
 
 /// What stands there before an operation: taken down once, and put there again for each kill.
@@ -124,80 +149,136 @@ fn try_operation(
     let said = Said::new()?;
     (operation.arrange)(&stage).context("what stands there before")?;
     let scene = Scene::take(&stage)?;
-    let boundaries = walk(&stage, operation, &said)?;
-    let states = boundaries.iter().filter(|boundary| boundary.news).count();
-    let (mut by_steps, mut missed) = (0_u64, 0_u64);
-    for at in order(options, &boundaries) {
-        let is_extra = !boundaries[at].news && options.case.is_none();
-        if is_extra && end.is_some_and(|end| Instant::now() >= end) {
+    // What is written down of a process then is another each time, also its start.
+    std::thread::sleep(TICK);
+    let walk = walk(&stage, operation, &scene, &said)?;
+    let trial = Trial { options, structure, operation, stage: &stage, scene: &scene, walk: &walk, said: &said };
+    if let Some(case) = options.case {
+        trial.kill_at((case as usize).min(walk.boundaries.len() - 1), row)?;
+        return Ok(());
+    }
+    // However little time there is, every state is tried.
+    let (mut states_missed, mut others_missed) = (0_u64, 0_u64);
+    for state in 0..walk.states.len() {
+        let of_state = walk.of_state(state).step_by(1 + walk.of_state(state).len() / OTHERS_OF_STATE);
+        let mut met = false;
+        for at in of_state {
+            met = trial.kill_at(at, row)?;
+            if met {
+                break;
+            }
+        }
+        states_missed += u64::from(!met);
+    }
+    let mut others: Vec<_> =
+        (0..walk.boundaries.len()).filter(|at| walk.states[walk.boundaries[*at].state].first != *at).collect();
+    let mut rng = Rng::of(options.seed(), walk.boundaries.len() as u64);
+    let most = if end.is_some() { others.len() } else { OTHERS };
+    for _ in 0..most.min(others.len()) {
+        if end.is_some_and(|end| Instant::now() >= end) {
             break;
         }
-        let stage = stage.case(at as u64);
-        let way = kill_at(&scene, &stage, operation, &said, &boundaries, at);
-        match way.with_context(|| format!("at boundary {at}"))? {
-            Way::Address => {}
-            Way::Steps => by_steps += 1,
-            Way::Missed => missed += 1,
-        }
-        row.tried += 1;
-        let survived = process::survivor(&said, LONG, || survive(structure, operation, &stage));
-        if let Err(error) = survived {
-            let Boundary { address, times, .. } = boundaries[at];
-            row.violation(
-                options,
-                at as u64,
-                format!("killed at boundary {at} ({address:#x}, time {times}): {error:#}"),
-            );
-        }
+        let at = others.swap_remove(rng.index(others.len()));
+        others_missed += u64::from(!trial.kill_at(at, row)?);
     }
-    row.notes = format!("{} boundaries, {states} states", boundaries.len());
-    row.figure("boundaries", boundaries.len());
-    row.figure("states", states);
-    if missed > 0 {
-        row.notes += &format!(", {missed} missed");
+    row.notes = format!("{} boundaries, {} states", walk.boundaries.len(), walk.states.len());
+    if states_missed > 0 {
+        row.notes += &format!(", {states_missed} missed");
     }
-    row.figure("reached by single steps", by_steps);
-    row.figure("missed", missed);
+    row.figure("boundaries", walk.boundaries.len());
+    row.figure("states", walk.states.len());
+    row.figure("states missed", states_missed);
+    row.figure("others missed", others_missed);
     Ok(())
 }
 
-/// The boundaries in the order in which they are tried: the first of each state, then the others.
-fn order(options: &Options, boundaries: &[Boundary]) -> Vec<usize> {
-    if let Some(case) = options.case {
-        return vec![(case as usize).min(boundaries.len() - 1)];
+/// An operation that is killed again and again.
+struct Trial<'a> {
+    options: &'a Options,
+    structure: &'static dyn Structure,
+    operation: &'a Operation,
+    stage: &'a Stage,
+    scene: &'a Scene,
+    walk: &'a Walk,
+    said: &'a Said,
+}
+
+impl Trial<'_> {
+    /// Kills at that boundary, and has a survivor look at what is left; whether it was met. If not, it was killed elsewhere, which is worth a look as well.
+    fn kill_at(&self, at: usize, row: &mut Row) -> Result<bool> {
+        let stage = self.stage.case(at as u64);
+        let met = self.end_at(&stage, at).with_context(|| format!("at boundary {at}"))?;
+        row.tried += 1;
+        let survived = process::survivor(self.said, LONG, || survive(self.structure, self.operation, &stage));
+        if let Err(error) = survived {
+            let Boundary { address, times, .. } = self.walk.boundaries[at];
+            let what = format!("killed at boundary {at} ({address:#x}, time {times}): {error:#}");
+            row.violation(self.options, at as u64, what);
+        }
+        Ok(met)
     }
-    let (mut order, mut others): (Vec<_>, Vec<_>) = (0..boundaries.len()).partition(|at| boundaries[*at].news);
-    let mut rng = Rng::of(options.seed(), boundaries.len() as u64);
-    for index in (1..others.len()).rev() {
-        others.swap(index, rng.below(index as u64 + 1) as usize);
+
+    /// Has a process begin the operation, and kills it at that boundary; whether it came there. The C library, or the kernel's clock, may have had it go another way each time.
+    fn end_at(&self, stage: &Stage, at: usize) -> Result<bool> {
+        let Boundary { address, state, .. } = self.walk.boundaries[at];
+        let near = self.walk.nearest(at);
+        for attempt in 1..=ATTEMPTS {
+            self.scene.set(stage)?;
+            let traced = Traced::start(self.said, || (self.operation.prepare)(stage))?;
+            // To where it comes seldom, and from there one by one; or by its own address alone.
+            let from = if attempt % 2 == 1 { near } else { at };
+            let Boundary { address: place, times, .. } = self.walk.boundaries[from];
+            let met = traced.run_to(place, times)?
+                && traced.run_steps((at - from) as u64)?
+                && traced.address()? == address
+                && World::new(stage)?.differs_in(self.scene) == self.walk.states[state].differs;
+            traced.kill();
+            if met || attempt == ATTEMPTS {
+                return Ok(met);
+            }
+        }
+        Ok(false)
     }
-    others.truncate(MANY.saturating_sub(order.len()));
-    order.extend(others);
-    order
+}
+
+impl Walk {
+    /// The boundaries of a state.
+    fn of_state(&self, state: usize) -> std::ops::Range<usize> {
+        let end = self.states.get(state + 1).map_or(self.boundaries.len(), |next| next.first);
+        self.states[state].first..end
+    }
+
+    /// From which boundary on it is best to go one by one: each time that a breakpoint is met before costs three stops, each instruction one.
+    fn nearest(&self, at: usize) -> usize {
+        let cost = |from: usize| 3 * self.boundaries[from].times as usize + (at - from);
+        (0..=at).min_by_key(|from| cost(*from)).unwrap_or(at)
+    }
 }
 
 /// Does the operation instruction by instruction, to its end.
-fn walk(stage: &Stage, operation: &Operation, said: &Said) -> Result<Vec<Boundary>> {
+fn walk(stage: &Stage, operation: &Operation, scene: &Scene, said: &Said) -> Result<Walk> {
     let mut traced = Traced::start(said, || (operation.prepare)(stage))?;
-    let mut boundaries = Vec::new();
-    let mut times = HashMap::new();
-    let mut world = World::default();
-    world.differs(stage, true)?;
+    let (mut walk, mut times) = (Walk::default(), HashMap::new());
+    let mut world = World::new(stage)?;
     let mut news = true;
     loop {
         let address = traced.address()?;
         let times: &mut u64 = times.entry(address).or_default();
         *times += 1;
-        boundaries.push(Boundary { address, times: *times, news });
+        if news {
+            walk.states.push(State { first: walk.boundaries.len(), differs: world.differs_in(scene) });
+        }
+        walk.boundaries.push(Boundary { address, times: *times, state: walk.states.len() - 1 });
         let called = traced.calls_kernel(address)?;
         if traced.step()? == At::End {
             // The last one stood behind the call that says that the act is done.
-            boundaries.pop();
+            walk.boundaries.pop();
+            walk.states.pop_if(|state| state.first == walk.boundaries.len());
             traced.kill();
-            return Ok(boundaries);
+            return Ok(walk);
         }
-        news = world.differs(stage, called)? || called;
-        ensure!(boundaries.len() < 2_000_000, "no end after two million instructions");
+        news = world.look(stage, called)? || called;
+        ensure!(walk.boundaries.len() < 2_000_000, "no end after two million instructions");
     }
 }
 
@@ -208,68 +289,60 @@ struct World {
     bytes: Vec<u8>,
     other: Vec<u8>,
     notes: Vec<u64>,
+    /// How many other files there are.
+    files: usize,
 }
 
 impl World {
+    fn new(stage: &Stage) -> Result<Self> {
+        let mut world = Self::default();
+        world.look(stage, true)?;
+        Ok(world)
+    }
+
     /// Looks; whether anything is another than it was. With `anew`, the segment may be another one, or have another size.
-    fn differs(&mut self, stage: &Stage, anew: bool) -> Result<bool> {
+    fn look(&mut self, stage: &Stage, anew: bool) -> Result<bool> {
+        let mut differs = false;
         if anew {
             self.file = File::open(stage.directory().join(SEGMENT)).ok();
             let size = self.file.as_ref().map_or(Ok(0), |file| file.metadata().map(|metadata| metadata.len()))?;
             self.other.resize(size as usize, 0);
+            let files = stage.files()?.len();
+            differs |= files != self.files;
+            self.files = files;
         }
         if let Some(file) = &self.file {
             let read = file.read_at(&mut self.other, 0)?;
             ensure!(read == self.other.len(), "{read} bytes read of {}", self.other.len());
         }
-        let mut differs = self.other != self.bytes;
-        self.bytes.clone_from(&self.other);
-        let notes: Vec<u64> = stage.evidence().words().collect();
-        differs |= notes != self.notes;
-        self.notes = notes;
+        if self.other != self.bytes {
+            differs = true;
+            self.bytes.clone_from(&self.other);
+        }
+        if !stage.evidence().words().eq(self.notes.iter().copied()) {
+            differs = true;
+            self.notes = stage.evidence().words().collect();
+        }
         Ok(differs)
     }
-}
 
-/// How a process came to the boundary at which it was killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// By its address.
-    Address,
-    /// By as many instructions.
-    Steps,
-    /// Not at all: the C library or the kernel's clock went another way each time, and it was done before. It was killed at its end.
-    Missed,
-}
-
-/// Has a process begin the operation, and kills it at that boundary.
-fn kill_at(
-    scene: &Scene,
-    stage: &Stage,
-    operation: &Operation,
-    said: &Said,
-    boundaries: &[Boundary],
-    at: usize,
-) -> Result<Way> {
-    let Boundary { address, times, .. } = boundaries[at];
-    for attempt in 0..ATTEMPTS {
-        scene.set(stage)?;
-        let traced = Traced::start(said, || (operation.prepare)(stage))?;
-        // A loop's boundary may be met sooner by counting instructions than by meeting it again and again.
-        let by_address = 3 * times < at as u64 + 3 && attempt % 2 == 0;
-        let met = if by_address { traced.run_to(address, times)? } else { traced.run_steps(at as u64)? };
-        let last = attempt + 1 == ATTEMPTS;
-        if met || last {
-            traced.kill();
-            return Ok(match (met, by_address) {
-                (true, true) => Way::Address,
-                (true, false) => Way::Steps,
-                (false, _) => Way::Missed,
-            });
+    /// Which words are not what they were in the scene: not what they are, as processes and times are others each time.
+    fn differs_in(&self, scene: &Scene) -> u64 {
+        let before = scene.files.iter().find(|(name, _)| name == SEGMENT).map_or(&[][..], |(_, bytes)| bytes);
+        let mut hash = Xxh3::new();
+        hash.update(
+            &[self.files as u64, self.bytes.len() as u64, self.notes.len() as u64].map(u64::to_le_bytes).concat(),
+        );
+        let mut put = |index: usize| hash.update(&(index as u64).to_le_bytes());
+        for (index, word) in self.bytes.chunks(8).enumerate() {
+            if word != before.get(8 * index..8 * index + word.len()).unwrap_or(&[0; 8][..word.len()]) {
+                put(index);
+            }
         }
-        traced.kill();
+        let notes = self.notes.iter().zip(&scene.notes).enumerate();
+        notes.filter(|(_, (now, before))| now != before).for_each(|(index, _)| put(self.bytes.len() + index));
+        hash.digest()
     }
-    Ok(Way::Missed)
 }
 
 /// What a survivor does: all that there is to be done.

@@ -1,5 +1,7 @@
 //! The structures that are tried: each announces itself in a file of its own.
 
+mod broadcast;
+mod cells;
 mod journal;
 mod mpsc;
 mod rings;
@@ -11,5 +13,6 @@ use crate::structure::Structure;
 
 /// All of them.
 pub fn all() -> Vec<&'static dyn Structure> {
-    [vec![segment::SEGMENT], spsc::all(), mpsc::all(), vec![slab::SLAB, journal::JOURNAL]].concat()
+    let others = vec![slab::SLAB, journal::JOURNAL];
+    [vec![segment::SEGMENT], spsc::all(), mpsc::all(), broadcast::all(), cells::all(), others].concat()
 }

@@ -3,14 +3,14 @@
 use std::marker::PhantomData;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use ipc_core::{Error, Segment};
 use ipc_ring::RingError;
 use ipc_ring::spsc;
 
 use super::rings::kinds::{
-    CAPACITY, FIXED_HOLDS, FIXED_ROUND, Kind, Message, RECORDS_AGAIN, RECORDS_HOLDS, RECORDS_ROUND, RING, SLICE, both,
-    push_record, record, records, value, values,
+    CAPACITY, FIXED_HOLDS, FIXED_ROUND, Kind, Message, RECORDS_AGAIN, RECORDS_HOLDS, RECORDS_ROUND, RING, SLICE,
+    WORDS_HOLDS, WORDS_ROUND, both, push_record, read_value, read_word, record, records, value, values, word,
 };
 use super::rings::{acts, audit, fill, notes, storm};
 use crate::calls::Calls;
@@ -72,26 +72,12 @@ struct Values;
 /// Records of 32 to 600 bytes.
 struct Records;
 
-fn word((lane, sequence): Message) -> u64 {
-    message::fixed(lane, sequence)[3] << 40 | sequence
-}
-
-fn read_word(word: u64) -> Result<Message> {
-    let message = (0, word & ((1 << 40) - 1));
-    ensure!(word == self::word(message), "torn: {word:#x}");
-    Ok(message)
-}
-
-fn read_value(value: Fixed) -> Result<Message> {
-    message::read_fixed(&value)
-}
-
 impl Kind for Words {
     const NAME: &'static str = "spsc ring of words";
     const LANES: usize = 1;
-    const HOLDS: u64 = 100;
+    const HOLDS: u64 = WORDS_HOLDS;
 
-    values!(spsc, u64, options: Self::HOLDS as usize, write: word, read: read_word, round: 133);
+    values!(spsc, u64, options: Self::HOLDS as usize, write: word, read: read_word, round: WORDS_ROUND);
     both!(lane: |_| 0, last: |_| 0, check: check_producer);
 
     fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {
@@ -116,7 +102,7 @@ impl Kind for Records {
     const NAME: &'static str = "spsc ring of records";
     const LANES: usize = 1;
 
-    records!(spsc, options: CAPACITY);
+    records!(spsc, options: (CAPACITY), sleeps: |ring| ring.stats().consumer_sleeps);
     both!(lane: |_| 0, last: |_| 0, check: check_producer);
 
     fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {

@@ -115,26 +115,24 @@ impl Gate {
         Ok(slowest)
     }
 
-    /// Asks the kernel after those who leave no room up to `needed`, and takes the dead ones out.
-    pub(super) fn ask(&self, needed: u64) {
+    /// Asks the kernel after all who have a place, and takes the dead ones out: also those who leave room still, so that many who died together are not waited for in turn.
+    fn ask(&self) {
         let segment = self.lines.region().segment();
         for place in 0..self.lines.places() {
             let Some(peer) = self.lines.holder(place) else { continue };
-            let head = self.lines.head(place).load(Ordering::Relaxed);
-            let holds = self.dead[place].get() != peer.to_bits() && self.lines.limit(head) < needed;
-            if holds && !segment.is_alive(peer) {
+            if self.dead[place].get() != peer.to_bits() && !segment.is_alive(peer) {
                 self.dead[place].set(peer.to_bits());
             }
         }
     }
 
     /// As [`ask`](Self::ask), from calls that do not wait: not more often than a wait would. Returns whether it asked.
-    pub(super) fn ask_now_and_then(&self, needed: u64) -> bool {
+    pub(super) fn ask_now_and_then(&self) -> bool {
         let now = Instant::now();
         let asks = self.asked.get().is_none_or(|last| now.duration_since(last) >= SLICE);
         if asks {
             self.asked.set(Some(now));
-            self.ask(needed);
+            self.ask();
         }
         asks
     }
@@ -154,10 +152,9 @@ impl Gate {
         None
     }
 
-    /// Waits until `look` finds something that consumers do; dead ones that leave no room up to `needed` are taken out meanwhile.
+    /// Waits until `look` finds something that consumers do; dead ones are taken out meanwhile.
     pub(super) fn wait<T>(
         &self,
-        needed: u64,
         deadline: Option<Instant>,
         mut look: impl FnMut() -> Result<Option<T>, RingError>,
     ) -> Result<T, RingError> {
@@ -177,7 +174,7 @@ impl Gate {
             // One that waits may look at a page that is there still.
             self.lines.region().segment().look_for_loss();
             self.handle.check_pages()?;
-            self.ask(needed);
+            self.ask();
             Ok(())
         };
         let outcome = wait.until(look, || false, peer, || count(self.lines.producer_sleeps()));
@@ -186,8 +183,7 @@ impl Gate {
 
     /// Waits until all who hold the producer back have acknowledged everything before `position`.
     pub(super) fn drain(&self, position: u64, deadline: Instant) -> Result<(), RingError> {
-        // Whoever is behind by anything is asked after, not only who leaves no room.
-        self.wait(u64::MAX, Some(deadline), || {
+        self.wait(Some(deadline), || {
             let slowest = self.slowest(position)?;
             Ok(slowest.is_none_or(|(_, head)| head == position).then_some(()))
         })

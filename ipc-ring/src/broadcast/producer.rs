@@ -52,7 +52,7 @@ impl<T: Payload> Producer<T> {
     fn refresh(&mut self) -> Result<(), RingError> {
         if !self.look_for_room()? {
             // Not if the dead are all who hold it back.
-            let asked = self.gate.ask_now_and_then(self.cursor.position.wrapping_add(1));
+            let asked = self.gate.ask_now_and_then();
             if !(asked && self.look_for_room()?) {
                 return Err(self.gate.handle.explain(RingError::Full));
             }
@@ -132,7 +132,7 @@ impl<T: Payload> Producer<T> {
     fn wait_for_room(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
         let Self { gate, cursor, limit, batch, .. } = self;
         let position = cursor.position;
-        *limit = gate.wait(position.wrapping_add(1), deadline, || {
+        *limit = gate.wait(deadline, || {
             let found = room(gate, position, *batch, Layout::<T>::PER_CELL as u64)?;
             Ok((found > position).then_some(found))
         })?;

@@ -119,7 +119,7 @@ impl RecordProducer {
             return Ok(place);
         }
         // Not if the dead are all who hold it back.
-        if self.gate.ask_now_and_then(place.end + LINE) && self.look_for_room(place)? {
+        if self.gate.ask_now_and_then() && self.look_for_room(place)? {
             return Ok(place);
         }
         Err(self.gate.handle.explain(RingError::Full))
@@ -146,7 +146,7 @@ impl RecordProducer {
         let Self { gate, bytes, position, offset, number, checkpoints, batch, limit: room, .. } = self;
         let place = record::place(*position, *offset, len, bytes.ring);
         let here = Checkpoint { position: *position, number: *number };
-        *room = gate.wait(place.end + LINE, deadline, || {
+        *room = gate.wait(deadline, || {
             let found = limit(gate, checkpoints, here, *batch, place)?;
             Ok((place.end <= found).then_some(found))
         })?;

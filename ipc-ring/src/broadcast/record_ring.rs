@@ -177,11 +177,16 @@ impl RecordRing {
                 RingError::Corrupted { what: "a consumer's head", found: before, limit },
             ));
         }
+        let mut position = before;
         if seat.settle(true) > before {
             let (found, _) = checkpoint::intact(&self.lines, 0).map_err(|error| damaged(&self.object, error))?;
-            seat.acknowledge(found.position);
+            position = found.position;
+            if position < before {
+                let error = RingError::Corrupted { what: "a consumer's head", found: before, limit: position };
+                return Err(damaged(&self.object, error));
+            }
         }
-        let (position, batch) = (seat.acknowledged(), record::batch(self.geometry.capacity));
+        let batch = record::batch(self.geometry.capacity);
         Ok(RecordConsumer::new(seat, self.data(), position, batch, position - before))
     }
 

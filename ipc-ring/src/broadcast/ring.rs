@@ -261,7 +261,7 @@ impl<T: Payload> Ring<T> {
         let before = seat.acknowledged();
         let oldest = seat.settle(true);
         let mut cursor = self.tail(oldest)?;
-        let (available, position) = (cursor.position, seat.acknowledged());
+        let (available, position) = (cursor.position, before.max(oldest));
         if position > available {
             let limit = available;
             return Err(damaged(

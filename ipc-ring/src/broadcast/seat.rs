@@ -77,7 +77,8 @@ impl Seat {
     }
 
     /// Makes the producer hold back for what is there still, and returns from which position on that is so. What the last holder of the place acknowledged stands in it already, if the
-    /// consumer is to go on there.
+    /// consumer is to go on there, and stays: if that is gone, whoever comes next is to find that out as well, until this consumer acknowledges what it was told. Up to then the producer has no room beyond what
+    /// it had declared.
     pub(super) fn settle(&mut self, goes_on: bool) -> u64 {
         if !goes_on {
             // As the last holder's may be ahead of it, the fence must come after this one.
@@ -87,7 +88,7 @@ impl Seat {
         fence(Ordering::SeqCst);
         // Acquire: the hint that was left before it is seen.
         let oldest = self.lines.oldest(self.lines.reach().load(Ordering::Acquire));
-        if oldest > self.acknowledged {
+        if oldest > self.acknowledged && !goes_on {
             self.store(oldest);
         }
         oldest

@@ -7,14 +7,9 @@ use ipc_core::Error;
 use ipc_ring::journal::{Cursor, Journal, JournalError};
 
 use super::{APPENDERS, CURSOR, READER, tell};
-use crate::evidence::{Evidence, note, noted};
+use crate::evidence::{SEEN, note, noted};
 use crate::message;
 use crate::structure::Stage;
-
-/// In a message's count: it was looked at.
-const SEEN: u8 = 1;
-/// In a message's count: its appender died before it was told that it is committed, so it may never come.
-const UNSURE: u8 = 2;
 
 /// Where what was acknowledged stands among the reader's own words: a position, and the next number of each appender there.
 const ACKNOWLEDGED: usize = 0;
@@ -22,26 +17,6 @@ const ACKNOWLEDGED: usize = 0;
 const PENDING: usize = 1 + APPENDERS;
 /// Whether it has its cursor just now.
 pub(super) const HAS_CURSOR: usize = 2 * PENDING;
-
-/// What the last appender of a lane had begun and was not told of may be there, or not. Its successor goes on behind it.
-pub(super) fn settle(evidence: &Evidence, lane: usize) {
-    let notes = evidence.lane(lane);
-    let (done, begun) = (noted(&notes.done), noted(&notes.begun));
-    for sequence in done..begun {
-        evidence.deliveries(lane, sequence).fetch_or(UNSURE, Ordering::AcqRel);
-    }
-    note(&notes.done, begun.max(done));
-}
-
-/// That every message of a lane between two numbers is one that may be missing.
-pub(super) fn may_be_missing(evidence: &Evidence, lane: usize, from: u64, to: u64) -> Result<()> {
-    for sequence in from..to {
-        let count = evidence.deliveries(lane, sequence).load(Ordering::Acquire);
-        ensure!(count & UNSURE != 0, "lost: message {sequence} of {lane}, which was committed; {to} comes next");
-        ensure!(count & SEEN == 0, "lost: message {sequence} of {lane}, which had been looked at; {to} comes next");
-    }
-    Ok(())
-}
 
 /// The one who has the cursor.
 pub(super) struct Follower {
@@ -77,7 +52,7 @@ impl Follower {
         let expected = next[lane];
         ensure!(sequence >= expected, "message {sequence} of {lane} came again, or late: {expected} comes next");
         ensure!(sequence < noted(&evidence.lane(lane).begun), "message {sequence} of {lane} was never appended");
-        may_be_missing(evidence, lane, expected, sequence)?;
+        evidence.may_be_missing(lane, expected, sequence)?;
         next[lane] = sequence + 1;
         let notes = evidence.lane(READER);
         if evidence.deliveries(lane, sequence).fetch_or(SEEN, Ordering::AcqRel) & SEEN != 0 {
@@ -138,8 +113,8 @@ impl Follower {
     pub(super) fn has_all(&self, stage: &Stage) -> Result<()> {
         let evidence = stage.evidence();
         for (lane, next) in self.next.iter().copied().enumerate() {
-            settle(evidence, lane);
-            may_be_missing(evidence, lane, next, noted(&evidence.lane(lane).done))?;
+            evidence.settle(lane);
+            evidence.may_be_missing(lane, next, noted(&evidence.lane(lane).done))?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ipc_core::Error;
 use ipc_ring::journal::{Journal, JournalError};
 
-use super::notes::{Follower, HAS_CURSOR, may_be_missing, settle};
+use super::notes::{Follower, HAS_CURSOR};
 use super::{APPENDERS, CURSOR, READER, VISITOR, abort, append_by, append_in_place, appender, open, tell};
 use crate::evidence::{note, noted};
 use crate::message;
@@ -69,7 +69,7 @@ fn rng(stage: &Stage) -> Rng {
 
 fn appending(stage: &Stage) -> Result<()> {
     let (lane, mut rng) = (stage.lane, rng(stage));
-    settle(stage.evidence(), lane);
+    stage.evidence().settle(lane);
     while !stage.is_stopping() {
         let journal = come(stage)?;
         for _ in 0..1 + rng.below(4) {
@@ -193,7 +193,7 @@ fn look(journal: &Journal, stage: &Stage) -> Result<()> {
             ensure!(sequence >= next, "message {sequence} of {lane} behind {next}");
             for missing in next..sequence {
                 // It may have been seen, and been given up, by nobody: so it has to be one that was never committed.
-                may_be_missing(stage.evidence(), lane, missing, missing + 1)?;
+                stage.evidence().may_be_missing(lane, missing, missing + 1)?;
             }
         }
         next[lane] = Some(sequence + 1);

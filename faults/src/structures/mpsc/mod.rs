@@ -12,7 +12,7 @@ use ipc_ring::{RingError, Side};
 
 use super::rings::kinds::{
     CAPACITY, FIXED_HOLDS, FIXED_ROUND, Kind, Message, RECORDS_AGAIN, RECORDS_HOLDS, RECORDS_ROUND, RING, SLICE, both,
-    push_record, record, records, value, values,
+    push_record, read_value, record, records, value, values,
 };
 use super::rings::{self, audit, fill, notes, storm};
 use crate::calls::Calls;
@@ -92,10 +92,6 @@ struct Values;
 /// Records of 32 to 600 bytes.
 struct Records;
 
-fn read_value(value: Fixed) -> Result<Message> {
-    message::read_fixed(&value)
-}
-
 /// What both kinds have.
 macro_rules! many {
     () => {
@@ -163,7 +159,7 @@ impl Kind for Records {
     const NAME: &'static str = "mpsc ring of records";
     const LANES: usize = LANES;
 
-    records!(mpsc, options: Options::new(CAPACITY).lanes(LANES));
+    records!(mpsc, options: (Options::new(CAPACITY).lanes(LANES)), sleeps: |ring| ring.stats().consumer_sleeps);
     both!(lane: |producer| producer.lane(), last: |consumer| consumer.lane(), check: check_producers);
     many!();
 

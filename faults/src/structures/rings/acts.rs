@@ -50,14 +50,14 @@ pub(in crate::structures) fn act(act: impl FnMut() -> Result<()> + 'static) -> R
 }
 
 /// An act that can be done once.
-fn once(act: impl FnOnce() -> Result<()> + 'static) -> Result<Act> {
+pub(in crate::structures) fn once(act: impl FnOnce() -> Result<()> + 'static) -> Result<Act> {
     let mut act = Some(act);
     Ok(Box::new(move || act.take().context("done already")?()))
 }
 
 // What stands there before.
 
-fn without_ring(stage: &Stage) -> Result<()> {
+pub(in crate::structures) fn without_ring(stage: &Stage) -> Result<()> {
     stage.options().create()?;
     Ok(())
 }
@@ -90,8 +90,6 @@ fn after_dead_consumer<K: Kind>(stage: &Stage) -> Result<()> {
 /// A consumer that has taken everything, and was killed while it slept.
 fn after_dead_sleeper<K: Kind>(stage: &Stage) -> Result<()> {
     let segment = stage.make()?;
-    // While it has a producer, it waits.
-    let producer = K::producer(&segment)?;
     let said = crate::process::Said::new()?;
     let mut sleeper = crate::process::start(&said, || {
         let segment = stage.attach()?;
@@ -105,8 +103,8 @@ fn after_dead_sleeper<K: Kind>(stage: &Stage) -> Result<()> {
         ensure!(begun.elapsed() < crate::evidence::LONG, "it never sleeps: {}", said.take());
         std::thread::sleep(std::time::Duration::from_micros(20));
     }
+    // Nobody has rung yet: who would let go of the producer's role would.
     sleeper.kill();
-    K::hand_over_producer(producer);
     Ok(())
 }
 
@@ -163,10 +161,13 @@ pub(in crate::structures) fn claim_producer<K: Kind>(stage: &Stage) -> Result<Ac
 }
 
 fn claim_consumer<K: Kind>(stage: &Stage) -> Result<Act> {
-    let segment = stage.attach()?;
+    let (stage, segment) = (stage.clone(), stage.attach()?);
     let mut held = Vec::new();
     act(move || {
-        held.push(K::consumer(&segment)?);
+        let consumer = K::consumer(&segment)?;
+        let before = received::<K>(&stage, 0).other[1].swap(1, Ordering::AcqRel);
+        ensure!(before == 0 || !K::ALONE, "two have the consumer's role");
+        held.push(consumer);
         Ok(())
     })
 }

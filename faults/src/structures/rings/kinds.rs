@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ipc_core::{Error, Segment};
 use ipc_ring::RingError;
 
@@ -33,6 +33,10 @@ pub(crate) trait Kind: Sized + 'static {
     const SLICE: u64;
     /// So many messages of a lane may come again when a consumer has died, at most.
     const AGAIN: u64;
+    /// Whether there is one consumer at a time.
+    const ALONE: bool = true;
+    /// Whether a producer that follows a dead one knows by its position what that had committed. If not, it leaves out the numbers of what the dead one was not told of.
+    const TELLS_END: bool = true;
 
     fn create(segment: &Segment) -> Result<(), Error>;
     fn find_or_make(segment: &Segment) -> Result<(), Error>;
@@ -50,6 +54,7 @@ pub(crate) trait Kind: Sized + 'static {
     /// Where the next message goes: grows with each.
     fn position(producer: &Self::Producer) -> u64;
     /// Which message a producer goes on with that goes on at `position`, where the last one, when it died, had begun to push messages from `done` on at `before`.
+    /// Asked only where it [tells](Self::TELLS_END).
     fn goes_on_with(position: u64, before: u64, done: u64) -> u64;
     /// Whether the message of that number, pushed at that position, is the one that goes round the end.
     fn goes_round(position: u64, sequence: u64) -> bool;
@@ -88,6 +93,11 @@ pub(crate) const FIXED_HOLDS: u64 = 40;
 /// Positions in a trip round it.
 pub(crate) const FIXED_ROUND: u64 = 50;
 
+/// Words that a ring of them holds.
+pub(crate) const WORDS_HOLDS: u64 = 100;
+/// Positions in a trip round it.
+pub(crate) const WORDS_ROUND: u64 = 133;
+
 /// Bytes of each lane of a ring of records.
 pub(crate) const CAPACITY: usize = 6000;
 /// Positions in a trip round it.
@@ -102,6 +112,23 @@ pub(crate) fn value((lane, sequence): Message) -> Fixed {
     message::fixed(lane, sequence)
 }
 
+/// The message that a value is, if it is whole.
+pub(crate) fn read_value(value: Fixed) -> Result<Message> {
+    message::read_fixed(&value)
+}
+
+/// A message of the only lane as a word: the number, and a checksum of it in the upper bytes.
+pub(crate) fn word((lane, sequence): Message) -> u64 {
+    message::fixed(lane, sequence)[3] << 40 | sequence
+}
+
+/// The message that a word is, if it is whole.
+pub(crate) fn read_word(word: u64) -> Result<Message> {
+    let message = (0, word & ((1 << 40) - 1));
+    ensure!(word == self::word(message), "torn: {word:#x}");
+    Ok(message)
+}
+
 /// A message as a record.
 pub(crate) fn record((lane, sequence): Message) -> Vec<u8> {
     let mut record = Vec::with_capacity(message::LONGEST);
@@ -112,12 +139,15 @@ pub(crate) fn record((lane, sequence): Message) -> Vec<u8> {
 /// What all kinds have whose calls are named alike: which lane a producer has, of which lane a consumer popped last, and how producers are asked after.
 macro_rules! both {
     (lane: $lane:expr, last: $last:expr, check: $check:ident) => {
-        fn producer(segment: &Segment) -> Result<Self::Producer, Error> {
-            Self::Producer::open(segment, RING)
-        }
-
         fn consumer(segment: &Segment) -> Result<Self::Consumer, Error> {
             Self::Consumer::open(segment, RING)
+        }
+
+        both!(lane: $lane, last: $last, check: $check, consumer: of_its_own);
+    };
+    (lane: $lane:expr, last: $last:expr, check: $check:ident, consumer: of_its_own) => {
+        fn producer(segment: &Segment) -> Result<Self::Producer, Error> {
+            Self::Producer::open(segment, RING)
         }
 
         fn lane(producer: &Self::Producer) -> usize {
@@ -263,9 +293,9 @@ macro_rules! values {
     };
 }
 
-/// What the kinds of records have: of `$rings`, made with `$options`.
+/// What the kinds of records have: of `$rings`, made with `$options`; `$sleeps` is how often the consumer of a ring slept.
 macro_rules! records {
-    ($rings:ident, options: $options:expr) => {
+    ($rings:ident, options: ($($options:expr),+), sleeps: $sleeps:expr) => {
         type Producer = $rings::RecordProducer;
         type Consumer = $rings::RecordConsumer;
 
@@ -275,15 +305,16 @@ macro_rules! records {
         const AGAIN: u64 = RECORDS_AGAIN;
 
         fn create(segment: &Segment) -> Result<(), Error> {
-            $rings::RecordRing::create(segment, RING, $options).map(|_| ())
+            $rings::RecordRing::create(segment, RING, $($options),+).map(|_| ())
         }
 
         fn find_or_make(segment: &Segment) -> Result<(), Error> {
-            $rings::RecordRing::open_or_create(segment, RING, $options).map(|_| ())
+            $rings::RecordRing::open_or_create(segment, RING, $($options),+).map(|_| ())
         }
 
         fn sleeps(segment: &Segment) -> u64 {
-            $rings::RecordRing::open(segment, RING).map_or(0, |ring| ring.stats().consumer_sleeps)
+            let sleeps: fn(&$rings::RecordRing) -> u64 = $sleeps;
+            $rings::RecordRing::open(segment, RING).map_or(0, |ring| sleeps(&ring))
         }
 
         fn goes_on_with(position: u64, before: u64, done: u64) -> u64 {

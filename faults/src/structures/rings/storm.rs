@@ -48,7 +48,10 @@ pub(in crate::structures) fn produce<K: Kind>(stage: &Stage) -> Result<()> {
     // What the last one had begun when it died is in the lane, or is not: where this one goes on says so.
     let (begun, done) = (noted(&notes.begun), noted(&notes.done));
     let mut next = done;
-    if begun > done {
+    if begun > done && !K::TELLS_END {
+        stage.evidence().settle(lane);
+        next = begun;
+    } else if begun > done {
         next = K::goes_on_with(K::position(&producer), noted(&notes.other[0]), done);
         ensure!(next >= done, "lost: lane {lane} ends at {next}, and the push of {done} messages had returned");
         ensure!(next <= begun, "messages {lane}/{begun}..{next} were never pushed");
