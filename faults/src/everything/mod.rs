@@ -15,7 +15,7 @@ pub use cell::{use_blackboard, use_cell};
 pub use journal::use_journal;
 pub use many::mpsc::{use_records as use_lanes_of_records, use_values as use_lanes};
 pub use segment::{look, use_objects, use_segment};
-pub use slab::use_slab;
+pub use slab::{use_slab, use_slab_of_bytes};
 pub use spsc::{use_records, use_slots};
 
 use std::time::{Duration, Instant};

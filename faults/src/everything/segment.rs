@@ -1,6 +1,7 @@
 //! Every call of a segment, attached to or only looked at.
 
 use ipc_core::segment::PayloadType;
+use ipc_core::slab::SlabView;
 use ipc_core::{ObjectKind, Segment, SegmentView};
 
 use crate::calls::Calls;
@@ -72,6 +73,8 @@ pub fn look(view: &SegmentView, rng: &mut Rng, calls: &mut Calls<'_>) {
     for info in calls.outcome("SegmentView::objects", || view.objects()).unwrap_or_default() {
         let (name, kind) = (info.name.clone(), ObjectKind { name: "whatever it is", code: info.kind });
         calls.call("SegmentView::open_object", || view.open_object(&name, kind, PayloadType::bytes()).map(drop));
+        let slab = calls.call("SlabView::open", || SlabView::open(view, &name));
+        calls.outcome("SlabView::usage", || slab.map(|slab| (slab.usage(), slab.holdings())));
         let Some(object) = calls.call("SegmentView::view", || view.view(info)) else { continue };
         let mut bytes = [0; 64];
         let len = object.len().min(bytes.len());

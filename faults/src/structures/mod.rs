@@ -13,6 +13,6 @@ use crate::structure::Structure;
 
 /// All of them.
 pub fn all() -> Vec<&'static dyn Structure> {
-    let others = vec![slab::SLAB, journal::JOURNAL];
-    [vec![segment::SEGMENT], spsc::all(), mpsc::all(), broadcast::all(), cells::all(), others].concat()
+    let others = vec![journal::JOURNAL];
+    [vec![segment::SEGMENT], spsc::all(), mpsc::all(), broadcast::all(), cells::all(), slab::all(), others].concat()
 }
