@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fuzz::{Journaled, RECORDS, SLOTS, Slot, Stage};
+use fuzz::{HANDLES, Journaled, LANES, RECORDS, SLAB, SLOTS, Slot, Stage};
 use ipc_core::Segment;
 use ipc_ring::spsc::{RecordRing, Ring};
 
@@ -40,7 +40,33 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     records_in.give_up();
     put("slots", 9, &bytes(&segment, stage.object(SLOTS))?)?;
     put("records", 9, &bytes(&segment, stage.object(RECORDS))?)?;
-    journals()
+    journals()?;
+    lanes()?;
+    slabs()
+}
+
+/// Rings with lanes as they stand, and without what is in the lanes.
+fn lanes() -> Result<(), Box<dyn std::error::Error>> {
+    for (target, stage) in [("lanes", fuzz::lanes()), ("lanes_of_records", fuzz::lanes_of_records())] {
+        let ring = &stage.image[stage.object(LANES)];
+        put(target, 0, ring)?;
+        put(target, 1, &ring[..ring.len() / 4])?;
+    }
+    Ok(())
+}
+
+/// Slabs as they stand, each with a handle that is in its ring; and empty ones.
+fn slabs() -> Result<(), Box<dyn std::error::Error>> {
+    for (target, stage) in [("slab", fuzz::slab()), ("slab_of_bytes", fuzz::slab_of_bytes())] {
+        let (slab, ring) = (&stage.image[stage.object(SLAB)], &stage.image[stage.object(HANDLES)]);
+        // Whatever looks like one: a slot, and what tells the slab from others.
+        let handles: Vec<&[u8]> = ring.windows(16).step_by(8).filter(|bytes| bytes[4..8] != [0; 4]).collect();
+        for (number, handle) in handles.iter().take(24).enumerate() {
+            put(target, number, &[*handle, slab].concat())?;
+        }
+        put(target, 24, &[&[0; 16], &slab[..64]].concat())?;
+    }
+    Ok(())
 }
 
 /// A journal whose processes died, as it stands, with its control words, without, and with neither records nor those; and one of zeros behind a good superblock.
