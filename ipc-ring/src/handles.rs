@@ -435,12 +435,19 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Receiver<'a, T, R> {
     /// popped then, and the next call goes on behind it.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Received<'a, T>, HandleError> {
-        loop {
+        // No more than the ring can hold: a peer that sends stale ones without end does not keep us.
+        for _ in 0..=self.most() {
             let handle = self.popping()?.try_pop()?;
             if let Some(received) = self.receive(handle)? {
                 return Ok(received);
             }
         }
+        Err(RingError::Empty.into())
+    }
+
+    /// Handles that the ring can hold, at most.
+    fn most(&self) -> usize {
+        self.ring.region().len() / size_of::<Handle>()
     }
 
     /// Receives a slot, waiting for one as the ring's `pop` does. None if the producer has closed and all was received.
@@ -464,10 +471,16 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Receiver<'a, T, R> {
 
     #[inline]
     fn waiting(&mut self, deadline: Option<Instant>) -> Result<Option<Received<'a, T>>, HandleError> {
+        let mut stale = 0;
         loop {
             let Some(handle) = self.popping()?.pop(deadline)? else { return Ok(None) };
             if let Some(received) = self.receive(handle)? {
                 return Ok(Some(received));
+            }
+            // The ring asks no clock where there is something to pop.
+            stale += 1;
+            if stale > self.most() && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(RingError::TimedOut.into());
             }
         }
     }
