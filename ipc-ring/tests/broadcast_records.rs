@@ -3,8 +3,11 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::scratch;
-use ipc_core::Error;
+use ipc_core::segment::PayloadType;
+use ipc_core::{Error, ObjectKind};
 use ipc_ring::broadcast::{LossyRecordConsumer, RecordConsumer, RecordRing, Start};
 use ipc_ring::{RingError, Side};
 use proptest::prelude::*;
@@ -448,4 +451,55 @@ proptest! {
             let _ = RecordRing::open(&segment, "ring").map(|ring| (ring.producer(), ring.consumer(Start::Now)));
         }
     }
+}
+
+#[test]
+fn a_reach_that_a_peer_moves_back_while_a_consumer_resumes_is_an_error() {
+    // docs/FORMAT.md: how far the producer may have written, and the head of the first consumer.
+    const REACH: usize = 512;
+    const HEAD: usize = 1152 + 8;
+    let segment = scratch(RecordRing::required_size(512, 1).unwrap());
+    let ring = RecordRing::create(&segment, "ring", 512, 1).unwrap();
+    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer(Start::Now).unwrap());
+    for number in 0..100 {
+        producer.push(&record(number, 60)).unwrap();
+        consumer.pop(&mut Vec::new()).unwrap();
+    }
+    drop(consumer);
+    let info = segment.objects().into_iter().find(|info| info.name == "ring").unwrap();
+    let kind = ObjectKind { name: "whatever it is", code: info.kind };
+    let region = segment.open_object("ring", kind, PayloadType::bytes()).unwrap().region;
+    let (reach, head) = (region.u64_at(REACH), region.u64_at(HEAD));
+    let true_reach = reach.load(Ordering::Relaxed);
+    let acknowledged = head.load(Ordering::Relaxed);
+    assert!(acknowledged > 0 && acknowledged == producer.position() && acknowledged <= true_reach);
+    // With the one the place is behind what there is, with the other everything is there that ever was.
+    let before = acknowledged - 256;
+    let over = AtomicBool::new(false);
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        // Also if an assertion fails.
+        let _over = Over(&over);
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                reach.store(true_reach + 64, Ordering::Relaxed);
+                std::hint::spin_loop();
+                reach.store(0, Ordering::Relaxed);
+                std::hint::spin_loop();
+            }
+        });
+        for _ in 0..100_000 {
+            head.store(acknowledged - 1024, Ordering::Relaxed);
+            match ring.resume(0) {
+                Ok(consumer) => assert!(consumer.missed() <= before, "{} bytes missed", consumer.missed()),
+                Err(Error::Corrupted { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
 }
