@@ -1,6 +1,7 @@
 //! Senders, a receiver and sharers at full load, until they are killed.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{Ordering, fence};
 
 use anyhow::{Context, Result, bail, ensure};
 use ipc_core::{Error, Handle, Slab, SlabError};
@@ -17,8 +18,10 @@ use crate::structure::{Actor, Stage};
 pub(super) const SHARERS: usize = 2;
 /// What they write is of no lane of the ring.
 const OF_SHARERS: usize = 100;
-/// Where in its notes each says which handle it shares or offers.
+/// Where in its notes each says which handle it shares or offers,
 const HANDLE: [usize; 2] = [20, 21];
+/// and how often it began or ended to say so.
+const SAID: usize = 22;
 /// What a receiver has in its hands at a time.
 const IN_HAND: usize = 3;
 
@@ -151,25 +154,40 @@ fn exchange<L: Load>(slab: &Slab<L::Contents>, stage: &Stage, message: Message) 
 }
 
 fn publish(stage: &Stage, handle: Handle) {
+    let notes = &stage.notes().other;
     let words: [u64; 2] = bytemuck::cast(handle);
-    HANDLE.into_iter().zip(words).for_each(|(at, word)| note(&stage.notes().other[at], word));
+    // Odd while it is written: also by one that followed another who died just then.
+    let begun = noted(&notes[SAID]) | 1;
+    notes[SAID].store(begun, Ordering::Relaxed);
+    fence(Ordering::Release);
+    HANDLE.into_iter().zip(words).for_each(|(at, word)| notes[at].store(word, Ordering::Relaxed));
+    note(&notes[SAID], begun + 1);
 }
 
-/// Takes what others share and offer. They write the words of a handle one by one, and may be dead by now: what they say names what they have, or nothing.
+/// The handle that the process of that lane said last, if it is whole.
+fn said(stage: &Stage, lane: usize) -> Option<Handle> {
+    let notes = &stage.evidence().lane(lane).other;
+    let before = noted(&notes[SAID]);
+    let words = HANDLE.map(|at| notes[at].load(Ordering::Relaxed));
+    fence(Ordering::Acquire);
+    let whole = before.is_multiple_of(2) && notes[SAID].load(Ordering::Relaxed) == before;
+    whole.then(|| bytemuck::cast(words))
+}
+
+/// Takes what others share and offer. They may have taken it back by now, or be dead: what they said names what they have, or nothing.
 fn find<L: Load>(slab: &Slab<L::Contents>, stage: &Stage) -> Result<()> {
     for lane in (0..stage.evidence().lanes()).filter(|lane| *lane != stage.lane) {
-        let words = HANDLE.map(|at| noted(&stage.evidence().lane(lane).other[at]));
-        let handle: Handle = bytemuck::cast(words);
+        let Some(handle) = said(stage, lane) else { continue };
         match slab.share(handle) {
             Ok(shared) => {
-                let message = of_sharers::<L>(&shared)?;
+                let message = of_sharer::<L>(&shared, lane)?;
                 is_still::<L>(&shared, message)?;
             }
             Err(error) => names_nothing(error)?,
         }
         match slab.accept(handle) {
             Ok(mut slot) => {
-                let (_, sequence) = of_sharers::<L>(&slot)?;
+                let (_, sequence) = of_sharer::<L>(&slot, lane)?;
                 let own = (OF_SHARERS + stage.lane, sequence);
                 L::write(&mut slot, own)?;
                 is_still::<L>(&slot, own)?;
@@ -180,9 +198,10 @@ fn find<L: Load>(slab: &Slab<L::Contents>, stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn of_sharers<L: Load>(contents: &L::Contents) -> Result<Message> {
+/// That what a handle led to is of the one who said it.
+fn of_sharer<L: Load>(contents: &L::Contents, lane: usize) -> Result<Message> {
     let message = L::read(contents).context("what another process shares or offers")?;
-    ensure!(message.0 >= OF_SHARERS, "{message:?} under the handle of a sharer");
+    ensure!(message.0 == OF_SHARERS + lane, "{message:?} under a handle of the sharer in lane {lane}");
     Ok(message)
 }
 
