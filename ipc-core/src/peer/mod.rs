@@ -8,11 +8,11 @@
 
 pub mod process;
 mod role;
-mod roles;
+pub(crate) mod roles;
 mod table;
 
 pub use crate::error::PeerDescription;
 pub use role::{Claim, Role, RoleState};
-pub use roles::{HeldRole, ROLE_ENTRY_SIZE, RoleTable, Roles};
+pub use roles::{HeldRole, MAX_ROLES, ROLE_ENTRY_SIZE, RoleTable, Roles};
 pub(crate) use table::{Entries, PEER_ENTRY_SIZE, PeerTable, lease_bytes};
 pub use table::{PeerId, PeerInfo};

@@ -10,6 +10,12 @@ use crate::sync::Ordering;
 /// Bytes of one role in a [`RoleTable`], at least.
 pub const ROLE_ENTRY_SIZE: usize = 40;
 
+/// The most entries of a [`RoleTable`].
+pub const MAX_ROLES: u32 = 1 << 14;
+
+/// The most held roles of a segment that are listed, whatever its directory says.
+pub(crate) const MAX_LISTED: usize = 1 << 16;
+
 // Offsets in an entry; docs/FORMAT.md draws them. The words between are the object's own.
 const WORD: usize = 0;
 const NAME: usize = 24;
@@ -26,7 +32,7 @@ pub struct RoleTable {
     pub offset: u64,
     /// From one entry to the next, in bytes: a multiple of 8.
     pub stride: u64,
-    /// How many there are.
+    /// How many there are; at most [`MAX_ROLES`].
     pub count: u32,
 }
 
@@ -76,7 +82,7 @@ impl Roles {
 
     /// Whether the directory can hold them: an object that is laid out otherwise is a mistake of whoever brings its kind.
     pub(crate) fn can_be_kept(&self) -> bool {
-        Self::from_words(self.to_words()) == *self
+        Self::from_words(self.to_words()) == *self && self.own.count.max(self.places.count) <= MAX_ROLES
     }
 
     pub(crate) fn holders<P: Protection>(
@@ -119,13 +125,13 @@ impl RoleTable {
         (self.offset + self.stride * u64::from(index)) as usize
     }
 
-    /// Whether all entries lie in an object of `size` bytes, aligned and apart.
+    /// Whether all entries lie in an object of `size` bytes, aligned and apart, and are no more than there can be: an object may be as large as memory.
     fn fits(&self, size: u64) -> bool {
         let aligned = self.offset.is_multiple_of(8) && self.stride.is_multiple_of(8);
         let apart = self.count <= 1 || self.stride >= ROLE_ENTRY_SIZE as u64;
         let last = self.stride.checked_mul(u64::from(self.count.saturating_sub(1)));
         let end = last.and_then(|last| last.checked_add(self.offset)?.checked_add(ROLE_ENTRY_SIZE as u64));
-        aligned && apart && end.is_some_and(|end| end <= size)
+        self.count <= MAX_ROLES && aligned && apart && end.is_some_and(|end| end <= size)
     }
 
     /// Who holds which of them, as (role, holder, nanoseconds of the claim): nothing if the table cannot be right.
@@ -191,5 +197,9 @@ mod tests {
             let roles = Roles::from_words(words);
             assert!(!roles.own.fits(1 << 20) && !roles.places.fits(1 << 20), "{words:x?}");
         }
+        let many = RoleTable { offset: 0, stride: 40, count: MAX_ROLES };
+        assert!(many.fits(1 << 30) && Roles::own(many).can_be_kept());
+        let more = RoleTable { count: MAX_ROLES + 1, ..many };
+        assert!(!more.fits(1 << 30) && !Roles::own(more).can_be_kept());
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::map::{Mapping, Protection, ReadWrite};
 use crate::os;
 use crate::payload::Payload;
+use crate::peer::roles::MAX_LISTED;
 use crate::peer::{HeldRole, PeerId, Roles};
 use crate::segment::header::Geometry;
 use crate::sync::unmodelled::fence;
@@ -226,12 +227,17 @@ impl<P: Protection> Directory<'_, P> {
         Ok(None)
     }
 
-    /// Who holds which roles of which objects, living or dead.
-    pub(crate) fn held_roles(&self) -> impl Iterator<Item = HeldRole> + '_ {
-        self.objects().flat_map(|object| {
-            let holders = object.roles.holders(self.map, object.offset, object.size);
-            holders.map(move |held| HeldRole::new(object.name.clone(), held)).collect::<Vec<_>>()
-        })
+    /// Who holds which roles of which objects, living or dead. No more than [`MAX_LISTED`]: entries that lie over one another say more than there is.
+    pub(crate) fn held_roles(&self) -> Vec<HeldRole> {
+        let mut held = Vec::new();
+        for object in self.objects() {
+            let holders = object.roles.holders(self.map, object.offset, object.size).take(MAX_LISTED - held.len());
+            held.extend(holders.map(|held| HeldRole::new(object.name.clone(), held)));
+            if held.len() == MAX_LISTED {
+                break;
+            }
+        }
+        held
     }
 
     fn name_is(&self, index: usize, name: &str) -> bool {

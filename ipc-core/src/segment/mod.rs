@@ -341,9 +341,9 @@ impl Segment {
         self.inner.peers.peers().map(move |peer| peer.with_roles(&held))
     }
 
-    /// All roles that are held, by the living and by the dead: also by those whose place in the table of peers was taken again.
+    /// All roles that are held, by the living and by the dead: also by those whose place in the table of peers was taken again. At most 65,536.
     pub fn held_roles(&self) -> Vec<HeldRole> {
-        self.with_directory(|directory| directory.held_roles().collect())
+        self.with_directory(|directory| directory.held_roles())
     }
 
     /// Whether a peer lives: asked of the kernel, a few system calls. One that is stopped or slow lives.

@@ -93,7 +93,7 @@ impl SegmentView {
     /// All roles that are held, by the living and by the dead: also by those whose place in the table of peers was taken again.
     pub fn held_roles(&self) -> Vec<HeldRole> {
         self.notice_growth();
-        let held = self.directory().held_roles().collect();
+        let held = self.directory().held_roles();
         if self.check().is_err() { Vec::new() } else { held }
     }
 

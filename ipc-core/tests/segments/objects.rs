@@ -1,6 +1,7 @@
 //! Objects as the directory of a segment keeps them.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -192,4 +193,36 @@ fn an_object_is_as_large_as_was_asked_for_whatever_a_peer_writes_meanwhile() {
     let object = made.unwrap();
     assert_eq!((object.region.len() as u64, object.info.size), (size, size));
     assert_eq!(segment.objects()[0].size, 64, "the peer did change it");
+}
+
+#[test]
+fn roles_that_a_scribbled_directory_says_are_not_listed_without_end() {
+    // docs/FORMAT.md: where the header says that the directory is, and an entry's range and table of places.
+    const OBJECTS_AT: u64 = 48;
+    const ENTRY: u64 = 256;
+    const RANGE: u64 = 48;
+    const PLACES: u64 = 240;
+    // As many as a table may have; and one more.
+    for (count, listed) in [(1_u64 << 14, 1 << 16), ((1 << 14) + 1, 0)] {
+        let len = 40 * ((1 << 14) + 1);
+        let segment = Segment::memfd("roles").size(2 << 20).objects(64).create().unwrap();
+        let held = make(&segment, "held", len).unwrap();
+        (0..len as usize / 8).for_each(|word| held.region.u64_at(8 * word).store(1 << 16 | 3, Ordering::Relaxed));
+        (1..64).for_each(|index| drop(make(&segment, &format!("object {index}"), 64).unwrap()));
+        assert!(segment.held_roles().is_empty());
+        // All objects lie over the first, and say that it is full of places.
+        let file = File::from(segment.segment_fd().unwrap().try_clone_to_owned().unwrap());
+        let mut word = [0; 8];
+        file.read_exact_at(&mut word, OBJECTS_AT).unwrap();
+        let directory = u64::from_le_bytes(word);
+        for index in 0..64 {
+            let put = |at, value: u64| file.write_all_at(&value.to_le_bytes(), directory + index * ENTRY + at).unwrap();
+            put(RANGE, held.info.offset);
+            put(RANGE + 8, len);
+            put(PLACES, 0);
+            put(PLACES + 8, 40 | count << 40);
+        }
+        assert_eq!(segment.held_roles().len(), listed);
+        assert_eq!(segment.peers().count(), 1);
+    }
 }
