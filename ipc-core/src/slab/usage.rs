@@ -258,29 +258,34 @@ impl<'a> Look<'a> {
     }
 
     pub(super) fn holdings(&self) -> Vec<Holding> {
-        (0..self.geometry.slots).filter_map(|slot| self.holding(slot)).collect()
+        // Once for each place: a ring's name is looked up in the whole directory.
+        let holders: Vec<Option<Holder>> = (0..self.geometry.places()).map(|place| self.holder(place)).collect();
+        (0..self.geometry.slots).filter_map(|slot| self.holding(slot, &holders)).collect()
     }
 
-    fn holding(&self, slot: usize) -> Option<Holding> {
+    fn holding(&self, slot: usize, holders: &[Option<Holder>]) -> Option<Holding> {
         let word = Word(self.of_slot(slot, WORD));
+        // Who has come since then is looked up now.
+        let of = |place: usize| holders.get(place).cloned().flatten().or_else(|| self.holder(place));
+        let one = |state| (state, of(word.holder()).into_iter().collect());
         let (state, holders) = match word.state() {
             Some(State::Free) => return None,
-            Some(State::Cached) => (SlotState::Cached, self.holder(word.holder())),
-            Some(State::Held) => (SlotState::Held, self.holder(word.holder())),
-            Some(State::Offered) => (SlotState::Offered, self.holder(word.holder())),
-            Some(State::InFlight) => (SlotState::InFlight, self.holder(word.holder())),
-            Some(State::Shared) => (SlotState::Shared, self.bits(slot).flat_map(|place| self.holder(place)).collect()),
+            Some(State::Cached) => one(SlotState::Cached),
+            Some(State::Held) => one(SlotState::Held),
+            Some(State::Offered) => one(SlotState::Offered),
+            Some(State::InFlight) => one(SlotState::InFlight),
+            Some(State::Shared) => (SlotState::Shared, self.bits(slot).filter_map(of).collect()),
             None => (SlotState::Corrupted, Vec::new()),
         };
         let bytes = self.geometry.classes[self.geometry.class_of(slot)].bytes;
         Some(Holding { slot: slot as u32, bytes, state, holders, since: time(self.of_slot(slot, SINCE)) })
     }
 
-    fn holder(&self, place: usize) -> Vec<Holder> {
+    fn holder(&self, place: usize) -> Option<Holder> {
         match self.role(place) {
-            Role::Nobody => Vec::new(),
-            Role::Member(peer) | Role::Clearing(peer) => vec![Holder::Peer((self.peer)(peer))],
-            Role::Ring(offset) => vec![Holder::Ring((self.ring)(offset))],
+            Role::Nobody => None,
+            Role::Member(peer) | Role::Clearing(peer) => Some(Holder::Peer((self.peer)(peer))),
+            Role::Ring(offset) => Some(Holder::Ring((self.ring)(offset))),
         }
     }
 }
