@@ -41,8 +41,6 @@ const TABLE: &str = "ipc-core/src/peer/table.rs";
 const DIRECTORY: &str = "ipc-core/src/segment/directory.rs";
 const CREATE: &str = "ipc-core/src/segment/create.rs";
 const BELL: &str = "ipc-core/src/wait/bell.rs";
-const GATE: &str = "ipc-ring/src/broadcast/gate.rs";
-const CELL: &str = "ipc-ring/src/cell/slots.rs";
 const POOL: &str = "ipc-core/src/slab/pool.rs";
 const MEMBERS: &str = "ipc-core/src/slab/members.rs";
 const STORE: &str = "ipc-ring/src/journal/store.rs";
@@ -188,16 +186,7 @@ const BUGS: &[Bug] = &[
             "self.lines.reach().store(reach, Ordering::Release);",
             "self.lines.reach().store(self.declared.get(), Ordering::Release);",
         )],
-        found_by: Models("broadcast_lossy"),
-    },
-    Bug {
-        name: "a cell's version is stored before its value",
-        file: CELL,
-        edits: &[(
-            "        fence(Ordering::Release);\n",
-            "        self.version_word().store(version, Ordering::Release);\n        fence(Ordering::Release);\n",
-        )],
-        found_by: Models("cell_"),
+        found_by: Suite(&["kills", "--only", "broadcast ring of values"]),
     },
     Bug {
         name: "a handle's generation is not checked",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fuzz::{HANDLES, Journaled, LANES, RECORDS, SLAB, SLOTS, Slot, Stage};
+use fuzz::{BROADCAST, CELLS, HANDLES, Journaled, LANES, RECORDS, SLAB, SLOTS, Slot, Stage};
 use ipc_core::Segment;
 use ipc_ring::spsc::{RecordRing, Ring};
 
@@ -42,7 +42,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     put("records", 9, &bytes(&segment, stage.object(RECORDS))?)?;
     journals()?;
     lanes()?;
+    cells()?;
     slabs()
+}
+
+/// Cells and broadcast rings as they stand, and without what is in them.
+fn cells() -> Result<(), Box<dyn std::error::Error>> {
+    for (target, stage, name) in [
+        ("broadcast", fuzz::broadcast(), BROADCAST),
+        ("broadcast_records", fuzz::broadcast_records(), BROADCAST),
+        ("cell", fuzz::cell(), CELLS),
+        ("blackboard", fuzz::blackboard(), CELLS),
+    ] {
+        let object = &stage.image[stage.object(name)];
+        put(target, 0, object)?;
+        put(target, 1, &object[..object.len() / 2])?;
+    }
+    Ok(())
 }
 
 /// Rings with lanes as they stand, and without what is in the lanes.

@@ -13,6 +13,8 @@ use faults::rng::Rng;
 use faults::{allocation, format};
 use ipc_core::slab::{self, Contents, Holders, Shared, SizeClass};
 use ipc_core::{Handle, Segment, SegmentOptions, Slab, SlabBytes};
+use ipc_ring::broadcast::{self, Start};
+use ipc_ring::cell::{self, Blackboard};
 use ipc_ring::handles::{ForSlots, PushHandles, Receiver, Sender};
 use ipc_ring::journal::{Acknowledge, Journal, JournalOptions};
 use ipc_ring::mpsc;
@@ -192,6 +194,74 @@ pub fn lanes_of_records() -> Stage {
         one.hand_over();
         other.close();
         consumer.hand_over();
+        image()
+    })
+}
+
+/// The broadcast rings, of slots and of records.
+pub const BROADCAST: &str = "broadcast";
+/// Who may hold their producer back.
+const PLACES: usize = 2;
+
+/// A broadcast ring of slots, laps on; of its places one is behind, and one nobody ever had.
+pub fn broadcast() -> Stage {
+    Stage::of(8192, |segment, image| {
+        let ring = broadcast::Ring::<Slot>::create(segment, BROADCAST, 8, PLACES).expect("a ring");
+        let mut producer = ring.producer().expect("a free side");
+        let mut consumer = ring.consumer(Start::Now).expect("a place");
+        for number in 0..40 {
+            producer.try_push([number, 1]).expect("room");
+            consumer.try_pop().expect("a slot");
+        }
+        producer.try_push_slice(&[[1, 2]; 5]).expect("room");
+        producer.hand_over();
+        consumer.hand_over();
+        image()
+    })
+}
+
+/// The same, of records.
+pub fn broadcast_records() -> Stage {
+    Stage::of(8192, |segment, image| {
+        let ring = broadcast::RecordRing::create(segment, BROADCAST, 512, PLACES).expect("a ring");
+        let mut producer = ring.producer().expect("a free side");
+        let mut consumer = ring.consumer(Start::Now).expect("a place");
+        for number in 0..60 {
+            producer.try_push(&vec![1; number * 13 % 90]).expect("room");
+            consumer.try_pop(&mut Vec::new()).expect("a record");
+        }
+        [0, 3, 100].iter().for_each(|len| producer.try_push(&vec![2; *len]).expect("room"));
+        producer.hand_over();
+        consumer.hand_over();
+        image()
+    })
+}
+
+/// The cell, and the blackboard.
+pub const CELLS: &str = "cells";
+/// What they hold.
+pub type Value = [u64; 4];
+
+/// A cell in which every slot was written.
+pub fn cell() -> Stage {
+    Stage::of(8192, |segment, image| {
+        let mut writer = cell::Writer::<Value>::create(segment, CELLS).expect("a cell");
+        (0..6).for_each(|number| _ = writer.write([number; 4]).expect("it never waits"));
+        writer.hand_over();
+        image()
+    })
+}
+
+/// A blackboard with keys of every length, of which some were written.
+pub fn blackboard() -> Stage {
+    Stage::of(8192, |segment, image| {
+        let keys: [&[u8]; 3] = [b"k", b"longer than a word", &[7; cell::MAX_KEY]];
+        let builder = keys.iter().fold(Blackboard::builder(), |builder, key| builder.cell::<Value>(key));
+        let board = builder.create(segment, CELLS).expect("a blackboard");
+        for key in &keys[1..] {
+            let mut writer = board.writer::<Value>(key).expect("a free side");
+            (0..5).for_each(|number| _ = writer.write([number; 4]).expect("it never waits"));
+        }
         image()
     })
 }
