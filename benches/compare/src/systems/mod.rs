@@ -15,11 +15,13 @@ mod mqueue;
 mod records;
 mod redb;
 mod ringbuf;
+mod rings;
 mod rtrb;
 mod shmem;
 mod spsc;
 mod sqlite;
 mod streams;
+mod vyukov;
 mod waiting;
 
 use crate::case::{Bench, Cases, Run};
@@ -32,6 +34,7 @@ const ONE_WAY: [usize; 4] = [8, 64, 1 << 10, 64 << 10];
 const SLABS: [usize; 2] = [4 << 10, 64 << 10];
 const BROADCAST: [usize; 1] = [64];
 const SEVERAL: [usize; 2] = [8, 64];
+const GROWTH: [usize; 1] = [8];
 const DURABLE: [usize; 2] = [64, 1 << 10];
 const SLEEPING: [usize; 2] = [8, 1 << 10];
 
@@ -45,11 +48,40 @@ macro_rules! by_value {
     };
 }
 
+/// All work of many producers with one consumer.
+macro_rules! many_to_one {
+    ($cases:ident, $system:expr, $way:ty) => {
+        for bench in [Bench::Mpsc1, Bench::Mpsc2, Bench::Mpsc2Apart] {
+            $cases.each(bench, &SEVERAL, $system, stream::processes::<$way, Single>);
+        }
+        for bench in [Bench::Mpsc4, Bench::Mpsc8, Bench::Mpsc16] {
+            $cases.each(bench, &GROWTH, $system, stream::processes::<$way, Single>);
+        }
+    };
+}
+
+/// All work of many producers with one consumer and with many, for a queue of values.
+macro_rules! many_by_value {
+    ($cases:ident, $system:expr, stream::$run:ident, $way:ident) => {
+        by_value!($cases, Mpsc1, $system, stream::$run, $way, [1, 8], Single);
+        by_value!($cases, Mpsc2, $system, stream::$run, $way, [1, 8], Single);
+        by_value!($cases, Mpsc2Apart, $system, stream::$run, $way, [1, 8], Single);
+        by_value!($cases, Mpsc4, $system, stream::$run, $way, [1], Single);
+        by_value!($cases, Mpsc8, $system, stream::$run, $way, [1], Single);
+        by_value!($cases, Mpsc16, $system, stream::$run, $way, [1], Single);
+        by_value!($cases, Mpmc11, $system, stream::$run, $way, [1, 8], Single);
+        by_value!($cases, Mpmc21, $system, stream::$run, $way, [1, 8], Single);
+        by_value!($cases, Mpmc22, $system, stream::$run, $way, [1, 8], Single);
+    };
+}
+
 /// Everything that exists.
 pub(crate) fn all() -> Cases {
     let mut cases = Cases::default();
     ours(&mut cases);
+    many(&mut cases);
     floors(&mut cases);
+    vyukov(&mut cases);
     between_processes(&mut cases);
     between_threads(&mut cases);
     durable(&mut cases);
@@ -105,6 +137,39 @@ fn ours(cases: &mut Cases) {
     by_value!(cases, RttSleep, system, round_trip::threads, Patient, [1, 128]);
 }
 
+/// A ring of ours for many producers or many consumers, in all the work that such rings are for; `$name` is how it is called in the tables.
+macro_rules! ours_for_many {
+    ($cases:ident, $ring:ty, $name:literal, [$(($bench:ident, [$($words:literal),*])),*]) => {{
+        type Values<const N: usize> = Typed<$ring, N>;
+        type BulkValues<const N: usize> = Waiting<Typed<$ring, N>, Bulk>;
+        $cases.system($name, "named segment; all lanes together have the capacity of the others; waits as ipc-spsc");
+        $cases.system(concat!($name, "-bulk"), "waits as ipc-spsc-bulk");
+        $cases.system(concat!($name, "/threads"), "all in one process");
+        $(
+            by_value!($cases, $bench, $name, stream::processes, Values, [$($words),*], Single);
+            by_value!($cases, $bench, concat!($name, "-bulk"), stream::processes, BulkValues, [$($words),*], Single);
+            by_value!($cases, $bench, concat!($name, "/threads"), stream::threads, Values, [$($words),*], Single);
+        )*
+    }};
+}
+
+fn many(cases: &mut Cases) {
+    use rings::{Mpsc, Typed, Untyped};
+    use waiting::{Bulk, Waiting};
+
+    ours_for_many!(cases, Mpsc, "ipc-mpsc", [
+        (Mpsc1, [1, 8]), (Mpsc2, [1, 8]), (Mpsc2Apart, [1, 8]), (Mpsc4, [1]), (Mpsc8, [1]), (Mpsc16, [1])
+    ]);
+    type Values<const N: usize> = Typed<Mpsc, N>;
+    by_value!(cases, MpscBatch, "ipc-mpsc", stream::processes, Values, [1, 8], Batch);
+    let system = "ipc-mpsc-records";
+    cases.system(system, "named segment, records written and read in place; batches pushed from a buffer");
+    cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Single>);
+    cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Single>);
+    cases.each(Bench::Mpsc2Apart, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Single>);
+    cases.each(Bench::MpscBatch, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Batch>);
+}
+
 fn floors(cases: &mut Cases) {
     use floors::{EventFd, Futex, Streamed};
 
@@ -135,14 +200,13 @@ fn between_processes(cases: &mut Cases) {
     cases.each(Bench::RttSpin, &ROUND_TRIP, system, round_trip::processes::<Iceoryx<false>>);
     cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<Iceoryx<false>>);
     cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<Iceoryx<false>, Single>);
     cases.each(Bench::Broadcast1, &BROADCAST, system, stream::processes::<Iceoryx<false>, Single>);
     cases.each(Bench::Broadcast8, &BROADCAST, system, stream::processes::<Iceoryx<false>, Single>);
     cases.each(Bench::SlabHandover, &SLABS, system, stream::processes::<Iceoryx<false>, Single>);
     cases.add(Bench::Setup, 64, system, setup::processes::<Iceoryx<false>>);
     cases.add(Bench::Latest, 64, system, latest::processes::<blackboard::Blackboard<8>>);
     cases.add(Bench::Latest, 1024, system, latest::processes::<blackboard::Blackboard<128>>);
+    many_to_one!(cases, system, Iceoryx<false>);
     let system = "iceoryx2-copy/processes";
     cases.system(system, "as iceoryx2, copied into the loan from a buffer and out of the sample into one");
     cases.each(Bench::RttSpin, &ROUND_TRIP, system, round_trip::processes::<Iceoryx<true>>);
@@ -158,9 +222,8 @@ fn between_processes(cases: &mut Cases) {
     cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<Descriptors<Pipe>>);
     cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Descriptors<Pipe>, Single>);
     cases.each(Bench::OneWayBatch, &ONE_WAY, system, stream::processes::<Descriptors<Pipe>, Batch>);
-    cases.each(Bench::Mpmc, &SEVERAL, system, stream::processes::<Descriptors<Pipe>, Single>);
-    cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<Descriptors<Pipe>, Single>);
-    cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<Descriptors<Pipe>, Single>);
+    many_to_one!(cases, system, Descriptors<Pipe>);
+    cases.each(Bench::Mpmc22, &SEVERAL, system, stream::processes::<Descriptors<Pipe>, Single>);
 
     let system = "unix-stream/processes";
     cases.system(system, "socketpair, 208 KiB of buffer each way; blocking and batches as for pipes");
@@ -177,7 +240,7 @@ fn between_processes(cases: &mut Cases) {
     cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Descriptors<Packets>, Single>);
     cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<Descriptors<Packets>, Single>);
     cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<Descriptors<Packets>, Single>);
-    cases.each(Bench::Mpmc, &SEVERAL, system, stream::processes::<Descriptors<Packets>, Single>);
+    cases.each(Bench::Mpmc22, &SEVERAL, system, stream::processes::<Descriptors<Packets>, Single>);
 
     let system = "mqueue/processes";
     cases.system(
@@ -189,7 +252,7 @@ fn between_processes(cases: &mut Cases) {
     cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<mqueue::Mqueue>);
     cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<mqueue::Mqueue, Single>);
     cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<mqueue::Mqueue, Single>);
-    cases.each(Bench::Mpmc, &SEVERAL, system, stream::processes::<mqueue::Mqueue, Single>);
+    cases.each(Bench::Mpmc22, &SEVERAL, system, stream::processes::<mqueue::Mqueue, Single>);
     cases.each(Bench::OneWay, &ONE_WAY[..3], system, stream::processes::<mqueue::Mqueue, Single>);
 
     let system = "mmap-sync/processes";
@@ -212,6 +275,18 @@ fn between_processes(cases: &mut Cases) {
     by_value!(cases, RttSleep, system, round_trip::processes, Shmem, [1, 128]);
     by_value!(cases, OneWay, system, stream::processes, Shmem, [1, 8, 128], Single);
     by_value!(cases, OneWayBatch, system, stream::processes, Shmem, [1, 8, 128], Batch);
+}
+
+/// The queue that was written for this comparison, both ways.
+fn vyukov(cases: &mut Cases) {
+    use vyukov::Vyukov;
+
+    let system = "vyukov/processes";
+    cases.system(system, "a bounded queue after Vyukov in shared memory, written for this comparison");
+    many_by_value!(cases, system, stream::processes, Vyukov);
+    let system = "vyukov/threads";
+    cases.system(system, "the same between threads");
+    many_by_value!(cases, system, stream::threads, Vyukov);
 }
 
 fn durable(cases: &mut Cases) {
@@ -268,6 +343,7 @@ fn between_threads(cases: &mut Cases) {
     by_value!(cases, OneWayBatch, system, stream::threads, One, [1, 8, 128], Batch);
     by_value!(cases, Mpsc1, system, stream::threads, Many, [1, 8], Single);
     by_value!(cases, Mpsc2, system, stream::threads, Many, [1, 8], Single);
+    by_value!(cases, MpscBatch, system, stream::threads, Many, [1, 8], Batch);
     by_value!(cases, Broadcast1, system, stream::threads, One, [8], Single);
     by_value!(cases, Broadcast8, system, stream::threads, Broadcast, [8], Single);
 
@@ -279,18 +355,14 @@ fn between_threads(cases: &mut Cases) {
     by_value!(cases, RttSpin, system, round_trip::threads, Channel, [1, 7, 8, 128]);
     by_value!(cases, RttSleep, system, round_trip::threads, Channel, [1, 128]);
     by_value!(cases, OneWay, system, stream::threads, Channel, [1, 8, 128], Single);
-    by_value!(cases, Mpsc1, system, stream::threads, Channel, [1, 8], Single);
-    by_value!(cases, Mpsc2, system, stream::threads, Channel, [1, 8], Single);
-    by_value!(cases, Mpmc, system, stream::threads, Channel, [1, 8], Single);
+    many_by_value!(cases, system, stream::threads, Channel);
     cases.each(Bench::SlabHandover, &SLABS, system, stream::threads::<Boxes, Single>);
 
     let system = "crossbeam-queue/threads";
     cases.system(system, "ArrayQueue; push and pop");
     by_value!(cases, RttSpin, system, round_trip::threads, Queue, [1, 7, 8, 128]);
     by_value!(cases, OneWay, system, stream::threads, Queue, [1, 8, 128], Single);
-    by_value!(cases, Mpsc1, system, stream::threads, Queue, [1, 8], Single);
-    by_value!(cases, Mpsc2, system, stream::threads, Queue, [1, 8], Single);
-    by_value!(cases, Mpmc, system, stream::threads, Queue, [1, 8], Single);
+    many_by_value!(cases, system, stream::threads, Queue);
 
     let system = "kanal/threads";
     cases.system(
@@ -300,7 +372,5 @@ fn between_threads(cases: &mut Cases) {
     by_value!(cases, RttSpin, system, round_trip::threads, Kanal, [1, 7, 8, 128]);
     by_value!(cases, RttSleep, system, round_trip::threads, Kanal, [1, 128]);
     by_value!(cases, OneWay, system, stream::threads, Kanal, [1, 8, 128], Single);
-    by_value!(cases, Mpsc1, system, stream::threads, Kanal, [1, 8], Single);
-    by_value!(cases, Mpsc2, system, stream::threads, Kanal, [1, 8], Single);
-    by_value!(cases, Mpmc, system, stream::threads, Kanal, [1, 8], Single);
+    many_by_value!(cases, system, stream::threads, Kanal);
 }

@@ -168,9 +168,10 @@ fn produce<W: Way, M: Manner<W>>(
     while sent < LEAST || begun.elapsed() < plan.duration {
         sent = send_burst(&mut sender)? - before;
     }
+    let nanoseconds = begun.elapsed().as_nanos() as u64;
     end(&mut sender, END)?;
     actor.done();
-    Ok(Measured::Sent(sent))
+    Ok(Measured::Sent { messages: sent, nanoseconds })
 }
 
 /// What a consumer expects, of each producer.
