@@ -2,6 +2,7 @@
 
 mod blackboard;
 mod by_name;
+mod cells;
 mod crossbeam;
 mod disruptor;
 mod files;
@@ -9,7 +10,9 @@ pub(crate) mod floors;
 mod heed;
 pub(crate) mod iceoryx;
 mod ipc_channel;
+mod journal;
 mod kanal;
+mod lossy;
 mod mmap_sync;
 mod mqueue;
 mod records;
@@ -18,6 +21,7 @@ mod ringbuf;
 mod rings;
 mod rtrb;
 mod shmem;
+mod slabs;
 mod spsc;
 mod sqlite;
 mod streams;
@@ -26,16 +30,15 @@ mod waiting;
 
 use crate::case::{Bench, Cases, Run};
 use crate::work::stream::{Batch, Single};
-use crate::work::{durable, latest, round_trip, setup, stream};
+use crate::work::{durable, group, latest, lossy as waits_for_nobody, round_trip, setup, stream};
 
 /// Payloads, in bytes.
 const ROUND_TRIP: [usize; 6] = [8, 56, 64, 1 << 10, 64 << 10, 1 << 20];
 const ONE_WAY: [usize; 4] = [8, 64, 1 << 10, 64 << 10];
-const SLABS: [usize; 2] = [4 << 10, 64 << 10];
-const BROADCAST: [usize; 1] = [64];
+const SLABS: [usize; 3] = [1 << 10, 64 << 10, 1 << 20];
 const SEVERAL: [usize; 2] = [8, 64];
 const GROWTH: [usize; 1] = [8];
-const DURABLE: [usize; 2] = [64, 1 << 10];
+const DURABLE: [usize; 2] = [128, 4 << 10];
 const SLEEPING: [usize; 2] = [8, 1 << 10];
 
 /// A type for each size of a value, in words.
@@ -75,11 +78,41 @@ macro_rules! many_by_value {
     };
 }
 
+/// A producer that waits for nobody, with more and more consumers.
+macro_rules! lossy {
+    ($cases:ident, $system:expr, $way:ty) => {
+        for bench in [Bench::Lossy1, Bench::Lossy2, Bench::Lossy8, Bench::Lossy64] {
+            $cases.add(bench, 64, $system, waits_for_nobody::eager::<$way>);
+        }
+        $cases.add(Bench::LossySlow, 64, $system, waits_for_nobody::slow::<$way>);
+    };
+}
+
+/// Slots of a slab, touched as a whole or in their first line only.
+macro_rules! slots {
+    ($cases:ident, $system:expr, [$($bytes:literal),*]) => {$(
+        $cases.add(Bench::SlabRtt, $bytes, $system, round_trip::processes::<Slots<$bytes, false>>);
+        $cases.add(Bench::SlabRttUntouched, $bytes, $system, round_trip::processes::<Slots<$bytes, true>>);
+        $cases.add(Bench::SlabHandover, $bytes, $system, stream::processes::<Slots<$bytes, false>, Single>);
+        $cases.add(Bench::SlabHandoverUntouched, $bytes, $system, stream::processes::<Slots<$bytes, true>, Single>);
+    )*};
+}
+
+/// The latest value, read and written.
+macro_rules! latest {
+    ($cases:ident, $system:expr, $way:ident) => {
+        by_value!($cases, Latest, $system, latest::replaced, $way, [8, 128]);
+        by_value!($cases, CellRead, $system, latest::still, $way, [8, 128]);
+        by_value!($cases, CellWrite, $system, latest::contended, $way, [8, 128]);
+    };
+}
+
 /// Everything that exists.
 pub(crate) fn all() -> Cases {
     let mut cases = Cases::default();
     ours(&mut cases);
-    many(&mut cases);
+    several(&mut cases);
+    values_and_slots(&mut cases);
     floors(&mut cases);
     vyukov(&mut cases);
     between_processes(&mut cases);
@@ -137,14 +170,14 @@ fn ours(cases: &mut Cases) {
     by_value!(cases, RttSleep, system, round_trip::threads, Patient, [1, 128]);
 }
 
-/// A ring of ours for many producers or many consumers, in all the work that such rings are for; `$name` is how it is called in the tables.
-macro_rules! ours_for_many {
-    ($cases:ident, $ring:ty, $name:literal, [$(($bench:ident, [$($words:literal),*])),*]) => {{
+/// A ring of ours for several producers or consumers, in the work that it is for; `$name` is what it is called in the tables.
+macro_rules! ours_for_several {
+    ($cases:ident, $ring:ty, $name:literal, $settings:literal, [$(($bench:ident, [$($words:literal),*])),*]) => {{
         type Values<const N: usize> = Typed<$ring, N>;
         type BulkValues<const N: usize> = Waiting<Typed<$ring, N>, Bulk>;
-        $cases.system($name, "named segment; all lanes together have the capacity of the others; waits as ipc-spsc");
+        $cases.system($name, $settings);
         $cases.system(concat!($name, "-bulk"), "waits as ipc-spsc-bulk");
-        $cases.system(concat!($name, "/threads"), "all in one process");
+        $cases.system(concat!($name, "/threads"), "as between processes, all in one");
         $(
             by_value!($cases, $bench, $name, stream::processes, Values, [$($words),*], Single);
             by_value!($cases, $bench, concat!($name, "-bulk"), stream::processes, BulkValues, [$($words),*], Single);
@@ -153,21 +186,57 @@ macro_rules! ours_for_many {
     }};
 }
 
-fn many(cases: &mut Cases) {
-    use rings::{Mpsc, Typed, Untyped};
+fn several(cases: &mut Cases) {
+    use lossy::LossyRing;
+    use rings::{Broadcast, Mpsc, Typed, Untyped};
+    use spsc::Spsc;
     use waiting::{Bulk, Waiting};
 
-    ours_for_many!(cases, Mpsc, "ipc-mpsc", [
-        (Mpsc1, [1, 8]), (Mpsc2, [1, 8]), (Mpsc2Apart, [1, 8]), (Mpsc4, [1]), (Mpsc8, [1]), (Mpsc16, [1])
-    ]);
+    ours_for_several!(
+        cases, Mpsc, "ipc-mpsc", "named segment; all lanes together have the capacity of the others; waits as ipc-spsc",
+        [(Mpsc1, [1, 8]), (Mpsc2, [1, 8]), (Mpsc2Apart, [1, 8]), (Mpsc4, [1]), (Mpsc8, [1]), (Mpsc16, [1])]
+    );
     type Values<const N: usize> = Typed<Mpsc, N>;
     by_value!(cases, MpscBatch, "ipc-mpsc", stream::processes, Values, [1, 8], Batch);
     let system = "ipc-mpsc-records";
     cases.system(system, "named segment, records written and read in place; batches pushed from a buffer");
-    cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Single>);
-    cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Single>);
-    cases.each(Bench::Mpsc2Apart, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Single>);
+    for bench in [Bench::Mpsc1, Bench::Mpsc2, Bench::Mpsc2Apart] {
+        cases.each(bench, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Single>);
+    }
     cases.each(Bench::MpscBatch, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Batch>);
+
+    ours_for_several!(
+        cases, Broadcast, "ipc-broadcast", "named segment, lossless: the producer waits for the slowest; waits as ipc-spsc",
+        [(Broadcast1, [1, 8]), (Broadcast8, [1, 8])]
+    );
+    type BulkSpsc<const N: usize> = Waiting<Spsc<N>, Bulk>;
+    cases.system("floor-spsc", "the one-to-one ring, as ipc-spsc");
+    by_value!(cases, Broadcast1, "floor-spsc", stream::processes, Spsc, [1, 8], Single);
+    cases.system("floor-spsc-bulk", "the one-to-one ring, as ipc-spsc-bulk");
+    by_value!(cases, Broadcast1, "floor-spsc-bulk", stream::processes, BulkSpsc, [1, 8], Single);
+    let system = "ipc-broadcast-lossy";
+    cases.system(system, "named segment, no places for consumers: the producer waits for nobody; 1,024 places");
+    lossy!(cases, system, LossyRing<8>);
+}
+
+fn values_and_slots(cases: &mut Cases) {
+    use cells::Cells;
+    use floors::Uncontended;
+    use slabs::Slots;
+    use spsc::Spsc;
+
+    cases.system("ipc-cell", "named segment, a cell by itself");
+    latest!(cases, "ipc-cell", Cells);
+    cases.system("floor-store", "the same bytes stored where nobody looks");
+    by_value!(cases, CellWrite, "floor-store", latest::alone, Uncontended, [8, 128]);
+    cases.system("floor-load", "the same bytes loaded where nobody stores");
+    by_value!(cases, CellRead, "floor-load", latest::still, Uncontended, [8, 128]);
+
+    let system = "ipc-slab";
+    cases.system(system, "named segment, slots of one size filled and read in place; a one-to-one ring of handles");
+    slots!(cases, system, [1024, 65_536, 1_048_576]);
+    cases.system("floor-message", "a message of 8 B by the one-to-one ring, as ipc-spsc");
+    cases.each(Bench::SlabRttUntouched, &SLABS, "floor-message", round_trip::processes::<Spsc<1>>);
 }
 
 fn floors(cases: &mut Cases) {
@@ -188,7 +257,9 @@ fn floors(cases: &mut Cases) {
 }
 
 fn between_processes(cases: &mut Cases) {
-    use iceoryx::Iceoryx;
+    use blackboard::Blackboard;
+    use iceoryx::{COPIED, FIRST_LINE, IN_PLACE, Iceoryx, Overflowing};
+    use mmap_sync::Files;
     use shmem::Shmem;
     use streams::{Descriptors, Packets, Pipe, Stream};
 
@@ -197,20 +268,23 @@ fn between_processes(cases: &mut Cases) {
         system,
         "loan, fill in place, send; ipc service, no overflow, retry until delivered; event service to sleep",
     );
-    cases.each(Bench::RttSpin, &ROUND_TRIP, system, round_trip::processes::<Iceoryx<false>>);
-    cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<Iceoryx<false>>);
-    cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.each(Bench::Broadcast1, &BROADCAST, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.each(Bench::Broadcast8, &BROADCAST, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.each(Bench::SlabHandover, &SLABS, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.add(Bench::Setup, 64, system, setup::processes::<Iceoryx<false>>);
-    cases.add(Bench::Latest, 64, system, latest::processes::<blackboard::Blackboard<8>>);
-    cases.add(Bench::Latest, 1024, system, latest::processes::<blackboard::Blackboard<128>>);
-    many_to_one!(cases, system, Iceoryx<false>);
+    cases.each(Bench::RttSpin, &ROUND_TRIP, system, round_trip::processes::<Iceoryx<IN_PLACE>>);
+    cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<Iceoryx<IN_PLACE>>);
+    cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Iceoryx<IN_PLACE>, Single>);
+    cases.each(Bench::Broadcast1, &SEVERAL, system, stream::processes::<Iceoryx<IN_PLACE>, Single>);
+    cases.each(Bench::Broadcast8, &SEVERAL, system, stream::processes::<Iceoryx<IN_PLACE>, Single>);
+    lossy!(cases, system, Overflowing);
+    cases.each(Bench::SlabRtt, &SLABS, system, round_trip::processes::<Iceoryx<IN_PLACE>>);
+    cases.each(Bench::SlabRttUntouched, &SLABS, system, round_trip::processes::<Iceoryx<FIRST_LINE>>);
+    cases.each(Bench::SlabHandover, &SLABS, system, stream::processes::<Iceoryx<IN_PLACE>, Single>);
+    cases.each(Bench::SlabHandoverUntouched, &SLABS, system, stream::processes::<Iceoryx<FIRST_LINE>, Single>);
+    cases.add(Bench::Setup, 64, system, setup::processes::<Iceoryx<IN_PLACE>>);
+    latest!(cases, system, Blackboard);
+    many_to_one!(cases, system, Iceoryx<IN_PLACE>);
     let system = "iceoryx2-copy/processes";
     cases.system(system, "as iceoryx2, copied into the loan from a buffer and out of the sample into one");
-    cases.each(Bench::RttSpin, &ROUND_TRIP, system, round_trip::processes::<Iceoryx<true>>);
-    cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Iceoryx<true>, Single>);
+    cases.each(Bench::RttSpin, &ROUND_TRIP, system, round_trip::processes::<Iceoryx<COPIED>>);
+    cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Iceoryx<COPIED>, Single>);
 
     let system = "pipe/processes";
     cases.system(
@@ -260,8 +334,7 @@ fn between_processes(cases: &mut Cases) {
         system,
         "files in memory, read in place without validation; the writer waits 1 µs where its default is 1 s",
     );
-    cases.add(Bench::Latest, 64, system, latest::processes::<mmap_sync::Files<8>>);
-    cases.add(Bench::Latest, 1024, system, latest::processes::<mmap_sync::Files<128>>);
+    latest!(cases, system, Files);
 
     let system = "ipc-channel/processes";
     cases.system(system, "channel of bytes; try_recv where both sides spin, recv otherwise");
@@ -290,15 +363,19 @@ fn vyukov(cases: &mut Cases) {
 }
 
 fn durable(cases: &mut Cases) {
-    use files::{Fdatasync, Msync};
+    use files::{Appended, Fdatasync, Msync, Written};
+    use journal::{Logged, Ring};
+    use sqlite::Sqlite;
 
-    let systems: [(_, _, Run); 5] = [
+    let systems: [(_, _, Run); 7] = [
+        ("ipc-journal", "a file of 32 MiB; every commit, or a batch appended and flushed", durable::processes::<Logged<true>>),
         ("floor-msync", "a mapped file that has its blocks; msync of the pages written", durable::processes::<Msync>),
         ("floor-fdatasync", "the same file; pwrite and fdatasync", durable::processes::<Fdatasync>),
+        ("file/processes", "a file that grows by write; fdatasync", durable::processes::<Appended>),
         (
             "rusqlite/processes",
             "journal_mode WAL, synchronous FULL, prepared insert, a transaction each time",
-            durable::processes::<sqlite::Sqlite>,
+            durable::processes::<Sqlite<true>>,
         ),
         (
             "heed/processes",
@@ -312,6 +389,17 @@ fn durable(cases: &mut Cases) {
         cases.each(Bench::DurableAppend, &DURABLE, system, run);
         cases.each(Bench::DurableBatch, &DURABLE, system, run);
     }
+    cases.each(Bench::DurableGroup, &DURABLE, "ipc-journal", group::processes::<Logged<true>>);
+    cases.each(Bench::DurableGroup, &DURABLE, "floor-fdatasync", group::processes::<Fdatasync>);
+    cases.each(Bench::DurableGroup, &DURABLE, "rusqlite/processes", group::processes::<Sqlite<true>>);
+
+    cases.add(Bench::AsyncAppend, 128, "ipc-journal", durable::unsynced::<Logged<false>>);
+    cases.system("floor-ring-checksum", "the one-to-one ring of records in a file, which nobody reads meanwhile, and a checksum of each");
+    cases.add(Bench::AsyncAppend, 128, "floor-ring-checksum", durable::unsynced::<Ring>);
+    cases.system("file-unflushed/processes", "a file that grows by a write for each record");
+    cases.add(Bench::AsyncAppend, 128, "file-unflushed/processes", durable::unsynced::<Written>);
+    cases.system("rusqlite-normal/processes", "as rusqlite, synchronous NORMAL");
+    cases.add(Bench::AsyncAppend, 128, "rusqlite-normal/processes", durable::unsynced::<Sqlite<false>>);
 }
 
 fn between_threads(cases: &mut Cases) {
@@ -344,8 +432,8 @@ fn between_threads(cases: &mut Cases) {
     by_value!(cases, Mpsc1, system, stream::threads, Many, [1, 8], Single);
     by_value!(cases, Mpsc2, system, stream::threads, Many, [1, 8], Single);
     by_value!(cases, MpscBatch, system, stream::threads, Many, [1, 8], Batch);
-    by_value!(cases, Broadcast1, system, stream::threads, One, [8], Single);
-    by_value!(cases, Broadcast8, system, stream::threads, Broadcast, [8], Single);
+    by_value!(cases, Broadcast1, system, stream::threads, One, [1, 8], Single);
+    by_value!(cases, Broadcast8, system, stream::threads, Broadcast, [1, 8], Single);
 
     let system = "crossbeam-channel/threads";
     cases.system(

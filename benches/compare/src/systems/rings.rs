@@ -141,7 +141,7 @@ macro_rules! records {
 }
 
 /// What all rings are called in their segments.
-const RING: &str = "ring";
+pub(super) const RING: &str = "ring";
 
 /// All lanes together have as many places as the others' one queue.
 fn lanes(plan: &Plan) -> mpsc::Options {
@@ -231,23 +231,34 @@ impl<const N: usize> Values<N> for Broadcast {
     }
 }
 
-/// A named segment, removed at the end, that both sides find by its name.
+/// A named segment with something in it, removed at the end, that all sides find by its name.
 #[derive(Debug)]
-struct Named {
+pub(super) struct Named {
     segment: Segment,
     name: String,
     plan: Plan,
 }
 
 impl Named {
-    fn make(plan: &Plan, name: &str, size: Option<u64>) -> Result<Self> {
+    pub(super) fn make(
+        plan: &Plan,
+        name: &str,
+        size: Option<u64>,
+        create: impl FnOnce(&Segment) -> Result<(), Error>,
+    ) -> Result<Self> {
         let name = format!("{}-{name}", plan.name);
-        let builder = Segment::named(&name).directory(&plan.scratch).size(size.unwrap_or(u64::MAX));
-        Ok(Self { segment: builder.create()?, name, plan: plan.clone() })
+        let segment = Segment::named(&name).directory(&plan.scratch).size(size.unwrap_or(u64::MAX)).create()?;
+        let named = Self { segment, name, plan: plan.clone() };
+        create(&named.segment)?;
+        Ok(named)
     }
 
-    fn open(&self) -> Result<Segment> {
+    pub(super) fn open(&self) -> Result<Segment> {
         Ok(Segment::named(&self.name).directory(&self.plan.scratch).open()?)
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
     }
 }
 
@@ -266,8 +277,7 @@ impl<K: Values<N>, const N: usize> Way for Typed<K, N> {
     type Receiver = TypedReceiver<K::Consumer, N>;
 
     fn make(plan: &Plan, name: &str) -> Result<Self> {
-        let named = Named::make(plan, name, K::required_size(plan))?;
-        K::create(&named.segment, plan)?;
+        let named = Named::make(plan, name, K::required_size(plan), |segment| K::create(segment, plan))?;
         Ok(Self(named, PhantomData))
     }
 
@@ -358,8 +368,7 @@ impl<K: Records> Way for Untyped<K> {
     type Receiver = UntypedReceiver<K::Consumer>;
 
     fn make(plan: &Plan, name: &str) -> Result<Self> {
-        let named = Named::make(plan, name, K::required_size(plan))?;
-        K::create(&named.segment, plan)?;
+        let named = Named::make(plan, name, K::required_size(plan), |segment| K::create(segment, plan))?;
         Ok(Self(named, PhantomData))
     }
 
