@@ -276,6 +276,17 @@ impl Cases {
         }
     }
 
+    /// Of each bench and system the second payload, or the only one: what is looked at is in the same code for all.
+    pub(crate) fn one_payload_each(mut self) -> Self {
+        let all: Vec<_> = self.cases.iter().map(|case| (case.bench, case.system, case.payload)).collect();
+        self.cases.retain(|case| {
+            let mut payloads: Vec<_> = all.iter().filter(|one| (one.0, one.1) == (case.bench, case.system)).map(|one| one.2).collect();
+            payloads.sort_unstable();
+            payloads.get(1).or(payloads.first()) == Some(&case.payload)
+        });
+        self
+    }
+
     /// What belongs beside each other stands beside each other.
     pub(crate) fn sorted(mut self) -> Self {
         self.cases.sort_by_key(|case| (case.bench, case.payload));

@@ -88,6 +88,9 @@ impl Options {
             cases.cases.retain(|case| case.system.contains(pattern));
             anyhow::ensure!(!cases.cases.is_empty(), "no system has {pattern:?} in its name, or none does this bench: see --list");
         }
+        if self.damage {
+            cases = cases.one_payload_each();
+        }
         if self.list {
             return run::list(&cases);
         }

@@ -110,7 +110,9 @@ impl Results {
                         None => all = Some(histogram.clone()),
                     }
                 }
-                let mut figures: Vec<f64> = samples.iter().map(|sample| sample.figure).collect();
+                // Rates are in millions.
+                let scale = if bench.unit() == Unit::OpsPerSecond { 1e6 } else { 1.0 };
+                let mut figures: Vec<f64> = samples.iter().map(|sample| sample.figure * scale).collect();
                 let mut probes: Vec<f64> =
                     samples.iter().map(|sample| f64::midpoint(sample.probes[0], sample.probes[1])).collect();
                 let bounce = median_of(&mut probes);

@@ -172,7 +172,7 @@ fn ours(cases: &mut Cases) {
 
 /// A ring of ours for several producers or consumers, in the work that it is for; `$name` is what it is called in the tables.
 macro_rules! ours_for_several {
-    ($cases:ident, $ring:ty, $name:literal, $settings:literal, [$(($bench:ident, [$($words:literal),*])),*]) => {{
+    ($cases:ident, $ring:ty, $name:literal, $settings:literal, alone: $alone:ident, [$(($bench:ident, [$($words:literal),*])),*]) => {{
         type Values<const N: usize> = Typed<$ring, N>;
         type BulkValues<const N: usize> = Waiting<Typed<$ring, N>, Bulk>;
         $cases.system($name, $settings);
@@ -180,9 +180,10 @@ macro_rules! ours_for_several {
         $cases.system(concat!($name, "/threads"), "as between processes, all in one");
         $(
             by_value!($cases, $bench, $name, stream::processes, Values, [$($words),*], Single);
-            by_value!($cases, $bench, concat!($name, "-bulk"), stream::processes, BulkValues, [$($words),*], Single);
             by_value!($cases, $bench, concat!($name, "/threads"), stream::threads, Values, [$($words),*], Single);
         )*
+        // Where each side has a core of its own.
+        by_value!($cases, $alone, concat!($name, "-bulk"), stream::processes, BulkValues, [1, 8], Single);
     }};
 }
 
@@ -194,6 +195,7 @@ fn several(cases: &mut Cases) {
 
     ours_for_several!(
         cases, Mpsc, "ipc-mpsc", "named segment; all lanes together have the capacity of the others; waits as ipc-spsc",
+        alone: Mpsc1,
         [(Mpsc1, [1, 8]), (Mpsc2, [1, 8]), (Mpsc2Apart, [1, 8]), (Mpsc4, [1]), (Mpsc8, [1]), (Mpsc16, [1])]
     );
     type Values<const N: usize> = Typed<Mpsc, N>;
@@ -207,6 +209,7 @@ fn several(cases: &mut Cases) {
 
     ours_for_several!(
         cases, Broadcast, "ipc-broadcast", "named segment, lossless: the producer waits for the slowest; waits as ipc-spsc",
+        alone: Broadcast1,
         [(Broadcast1, [1, 8]), (Broadcast8, [1, 8])]
     );
     type BulkSpsc<const N: usize> = Waiting<Spsc<N>, Bulk>;
@@ -312,9 +315,6 @@ fn between_processes(cases: &mut Cases) {
     cases.each(Bench::RttSpin, &ROUND_TRIP[..5], system, round_trip::processes::<Descriptors<Packets>>);
     cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<Descriptors<Packets>>);
     cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Descriptors<Packets>, Single>);
-    cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<Descriptors<Packets>, Single>);
-    cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<Descriptors<Packets>, Single>);
-    cases.each(Bench::Mpmc22, &SEVERAL, system, stream::processes::<Descriptors<Packets>, Single>);
 
     let system = "mqueue/processes";
     cases.system(
@@ -324,9 +324,6 @@ fn between_processes(cases: &mut Cases) {
     cases.add(Bench::Setup, 64, system, setup::processes::<mqueue::Mqueue>);
     cases.each(Bench::RttSpin, &ROUND_TRIP[..4], system, round_trip::processes::<mqueue::Mqueue>);
     cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<mqueue::Mqueue>);
-    cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<mqueue::Mqueue, Single>);
-    cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<mqueue::Mqueue, Single>);
-    cases.each(Bench::Mpmc22, &SEVERAL, system, stream::processes::<mqueue::Mqueue, Single>);
     cases.each(Bench::OneWay, &ONE_WAY[..3], system, stream::processes::<mqueue::Mqueue, Single>);
 
     let system = "mmap-sync/processes";
@@ -350,16 +347,13 @@ fn between_processes(cases: &mut Cases) {
     by_value!(cases, OneWayBatch, system, stream::processes, Shmem, [1, 8, 128], Batch);
 }
 
-/// The queue that was written for this comparison, both ways.
+/// The queue that was written for this comparison.
 fn vyukov(cases: &mut Cases) {
     use vyukov::Vyukov;
 
     let system = "vyukov/processes";
     cases.system(system, "a bounded queue after Vyukov in shared memory, written for this comparison");
     many_by_value!(cases, system, stream::processes, Vyukov);
-    let system = "vyukov/threads";
-    cases.system(system, "the same between threads");
-    many_by_value!(cases, system, stream::threads, Vyukov);
 }
 
 fn durable(cases: &mut Cases) {
@@ -429,8 +423,8 @@ fn between_threads(cases: &mut Cases) {
     by_value!(cases, RttSpin, system, round_trip::threads, One, [1, 7, 8, 128]);
     by_value!(cases, OneWay, system, stream::threads, One, [1, 8, 128], Single);
     by_value!(cases, OneWayBatch, system, stream::threads, One, [1, 8, 128], Batch);
-    by_value!(cases, Mpsc1, system, stream::threads, Many, [1, 8], Single);
-    by_value!(cases, Mpsc2, system, stream::threads, Many, [1, 8], Single);
+    by_value!(cases, Mpsc1, system, stream::threads, Many, [1], Single);
+    by_value!(cases, Mpsc2, system, stream::threads, Many, [1], Single);
     by_value!(cases, MpscBatch, system, stream::threads, Many, [1, 8], Batch);
     by_value!(cases, Broadcast1, system, stream::threads, One, [1, 8], Single);
     by_value!(cases, Broadcast8, system, stream::threads, Broadcast, [1, 8], Single);

@@ -231,6 +231,9 @@ impl<const N: usize> Values<N> for Broadcast {
     }
 }
 
+/// Places for processes in a segment, at least: as many as there are unless it is said otherwise.
+const LEAST_PEERS: usize = 64;
+
 /// A named segment with something in it, removed at the end, that all sides find by its name.
 #[derive(Debug)]
 pub(super) struct Named {
@@ -247,7 +250,10 @@ impl Named {
         create: impl FnOnce(&Segment) -> Result<(), Error>,
     ) -> Result<Self> {
         let name = format!("{}-{name}", plan.name);
-        let segment = Segment::named(&name).directory(&plan.scratch).size(size.unwrap_or(u64::MAX)).create()?;
+        // Whoever made it is one of them.
+        let peers = (1 + plan.producers + plan.consumers).max(LEAST_PEERS);
+        let builder = Segment::named(&name).directory(&plan.scratch).size(size.unwrap_or(u64::MAX)).peers(peers);
+        let segment = builder.create()?;
         let named = Self { segment, name, plan: plan.clone() };
         create(&named.segment)?;
         Ok(named)
