@@ -10,7 +10,7 @@ use crate::way::{BatchReceiver, BatchSender, Receiver, Sender, Way};
 use crate::work::setup::Start;
 
 /// Bytes that frame a record, at most, with the padding to its alignment.
-pub(super) const FRAMING: usize = 16;
+const FRAMING: usize = 16;
 
 /// A named segment with a ring in it.
 #[derive(Debug)]

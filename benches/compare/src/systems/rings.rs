@@ -8,7 +8,6 @@ use ipc_core::wait::WaitStrategy;
 use ipc_core::{Error, Segment};
 use ipc_ring::{broadcast, mpsc};
 
-use super::records::FRAMING;
 use super::spsc::strategy;
 use super::waiting::Waits;
 use crate::measure::{Plan, content};
@@ -143,66 +142,77 @@ macro_rules! records {
 /// What all rings are called in their segments.
 pub(super) const RING: &str = "ring";
 
-/// All lanes together have as many places as the others' one queue.
-fn lanes(plan: &Plan) -> mpsc::Options {
-    mpsc::Options::new((plan.capacity / plan.producers).max(1)).lanes(plan.producers)
+/// That `$kind` is the ring of values of a module whose rings are made by a name and options; `$capacity` values in all.
+macro_rules! values_of {
+    ($kind:ident, $module:ident, |$plan:ident, $capacity:ident| $options:expr) => {
+        values!($module::Producer<[u64; N]>, $module::Consumer<[u64; N]>);
+
+        impl<const N: usize> Values<N> for $kind {
+            type Producer = $module::Producer<[u64; N]>;
+            type Consumer = $module::Consumer<[u64; N]>;
+
+            fn required_size($plan: &Plan) -> Option<u64> {
+                let $capacity = $plan.capacity;
+                $module::Ring::<[u64; N]>::required_size($options)
+            }
+
+            fn create(segment: &Segment, $plan: &Plan) -> Result<(), Error> {
+                let $capacity = $plan.capacity;
+                $module::Ring::<[u64; N]>::create(segment, RING, $options).map(drop)
+            }
+
+            fn producer(segment: &Segment) -> Result<Self::Producer, Error> {
+                $module::Producer::open(segment, RING)
+            }
+
+            fn consumer(segment: &Segment) -> Result<Self::Consumer, Error> {
+                $module::Consumer::open(segment, RING)
+            }
+        }
+    };
 }
 
-/// The same, in bytes.
-fn byte_lanes(plan: &Plan) -> mpsc::Options {
-    let bytes = (plan.capacity / plan.producers).max(1) * (plan.payload + FRAMING);
-    mpsc::Options::new(bytes.next_multiple_of(4096)).lanes(plan.producers)
+/// The same of records; `$capacity` bytes in all.
+macro_rules! records_of {
+    ($kind:ident, $module:ident, |$plan:ident, $capacity:ident| $options:expr) => {
+        records!($module::RecordProducer, $module::RecordConsumer);
+
+        impl Records for $kind {
+            type Producer = $module::RecordProducer;
+            type Consumer = $module::RecordConsumer;
+
+            fn required_size($plan: &Plan) -> Option<u64> {
+                let $capacity = super::records::capacity($plan);
+                $module::RecordRing::required_size($options)
+            }
+
+            fn create(segment: &Segment, $plan: &Plan) -> Result<(), Error> {
+                let $capacity = super::records::capacity($plan);
+                $module::RecordRing::create(segment, RING, $options).map(drop)
+            }
+
+            fn producer(segment: &Segment) -> Result<Self::Producer, Error> {
+                $module::RecordProducer::open(segment, RING)
+            }
+
+            fn consumer(segment: &Segment) -> Result<Self::Consumer, Error> {
+                $module::RecordConsumer::open(segment, RING)
+            }
+        }
+    };
+}
+
+/// All lanes together have as many places as the others' one queue.
+fn each_lane(plan: &Plan, capacity: usize) -> usize {
+    capacity.div_ceil(plan.producers)
 }
 
 /// Many producers, one consumer.
 #[derive(Debug)]
 pub(crate) struct Mpsc;
 
-values!(mpsc::Producer<[u64; N]>, mpsc::Consumer<[u64; N]>);
-
-impl<const N: usize> Values<N> for Mpsc {
-    type Producer = mpsc::Producer<[u64; N]>;
-    type Consumer = mpsc::Consumer<[u64; N]>;
-
-    fn required_size(plan: &Plan) -> Option<u64> {
-        mpsc::Ring::<[u64; N]>::required_size(lanes(plan))
-    }
-
-    fn create(segment: &Segment, plan: &Plan) -> Result<(), Error> {
-        mpsc::Ring::<[u64; N]>::create(segment, RING, lanes(plan)).map(drop)
-    }
-
-    fn producer(segment: &Segment) -> Result<Self::Producer, Error> {
-        mpsc::Producer::open(segment, RING)
-    }
-
-    fn consumer(segment: &Segment) -> Result<Self::Consumer, Error> {
-        mpsc::Consumer::open(segment, RING)
-    }
-}
-
-records!(mpsc::RecordProducer, mpsc::RecordConsumer);
-
-impl Records for Mpsc {
-    type Producer = mpsc::RecordProducer;
-    type Consumer = mpsc::RecordConsumer;
-
-    fn required_size(plan: &Plan) -> Option<u64> {
-        mpsc::RecordRing::required_size(byte_lanes(plan))
-    }
-
-    fn create(segment: &Segment, plan: &Plan) -> Result<(), Error> {
-        mpsc::RecordRing::create(segment, RING, byte_lanes(plan)).map(drop)
-    }
-
-    fn producer(segment: &Segment) -> Result<Self::Producer, Error> {
-        mpsc::RecordProducer::open(segment, RING)
-    }
-
-    fn consumer(segment: &Segment) -> Result<Self::Consumer, Error> {
-        mpsc::RecordConsumer::open(segment, RING)
-    }
-}
+values_of!(Mpsc, mpsc, |plan, capacity| mpsc::Options::new(each_lane(plan, capacity)).lanes(plan.producers));
+records_of!(Mpsc, mpsc, |plan, capacity| mpsc::Options::new(each_lane(plan, capacity)).lanes(plan.producers));
 
 /// One producer, consumers that all get everything, and for which it waits.
 #[derive(Debug)]
