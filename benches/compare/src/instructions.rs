@@ -9,6 +9,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use ipc_core::Segment;
+use ipc_ring::broadcast::{self, Start};
+use ipc_ring::cell::Cell;
+use ipc_ring::mpsc;
 use ipc_ring::spsc::{RecordConsumer, RecordProducer, RecordRing, Ring};
 
 use crate::measure::content;
@@ -26,6 +29,14 @@ pub(crate) enum HotPath {
     Records64,
     Records1024,
     CopiedRecords64,
+    Mpsc8,
+    Mpsc64,
+    MpscRecords8,
+    Broadcast8,
+    Broadcast64,
+    Lossy64,
+    CellRead64,
+    CellWrite64,
 }
 
 impl HotPath {
@@ -41,6 +52,14 @@ impl HotPath {
             Self::Records64 => "claim, fill, commit, peek and release a record of 64 B",
             Self::Records1024 => "claim, fill, commit, peek and release a record of 1 KiB",
             Self::CopiedRecords64 => "try_push and try_pop a record of 64 B",
+            Self::Mpsc8 => "many to one: try_push and try_pop a value of 8 B",
+            Self::Mpsc64 => "many to one: the same, 64 B",
+            Self::MpscRecords8 => "many to one: claim, fill, commit, peek and release a record of 8 B",
+            Self::Broadcast8 => "broadcast: try_push and try_pop a value of 8 B",
+            Self::Broadcast64 => "broadcast: the same, 64 B",
+            Self::Lossy64 => "broadcast: the same, popped by a lossy consumer",
+            Self::CellRead64 => "cell: read a value of 64 B",
+            Self::CellWrite64 => "cell: write a value of 64 B",
         }
     }
 
@@ -57,6 +76,14 @@ impl HotPath {
             Self::Records64 => records(64, count),
             Self::Records1024 => records(1024, count),
             Self::CopiedRecords64 => copied_records(64, count),
+            Self::Mpsc8 => many::<1>(count),
+            Self::Mpsc64 => many::<8>(count),
+            Self::MpscRecords8 => many_records(8, count),
+            Self::Broadcast8 => broadcast::<1>(count),
+            Self::Broadcast64 => broadcast::<8>(count),
+            Self::Lossy64 => lossy::<8>(count),
+            Self::CellRead64 => cell_reads::<8>(count),
+            Self::CellWrite64 => cell_writes::<8>(count),
         }
     }
 }
@@ -73,6 +100,79 @@ fn values<const N: usize>(count: u64) -> Result<()> {
         producer.try_push(black_box([number; N])).map_err(|error| error.reason)?;
         let value = black_box(consumer.try_pop()?);
         content::expect(value[N - 1], number)?;
+    }
+    Ok(())
+}
+
+fn many<const N: usize>(count: u64) -> Result<()> {
+    let segment = Segment::memfd("hot").create()?;
+    let ring = mpsc::Ring::<[u64; N]>::create(&segment, "ring", mpsc::Options::new(256).lanes(2))?;
+    let (mut producer, mut consumer) = (ring.producer()?, ring.consumer()?);
+    for number in 0..count {
+        producer.try_push(black_box([number; N])).map_err(|error| error.reason)?;
+        let value = black_box(consumer.try_pop()?);
+        content::expect(value[N - 1], number)?;
+    }
+    Ok(())
+}
+
+fn many_records(size: usize, count: u64) -> Result<()> {
+    let segment = Segment::memfd("hot").create()?;
+    let ring = mpsc::RecordRing::create(&segment, "ring", mpsc::Options::new(1 << 16).lanes(2))?;
+    let (mut producer, mut consumer) = (ring.producer()?, ring.consumer()?);
+    for number in 0..count {
+        let mut grant = producer.try_claim(black_box(size))?;
+        content::fill(&mut grant, number, 0);
+        grant.commit()?;
+        let record = consumer.try_peek()?;
+        content::expect(content::check(black_box(&record))?, number)?;
+        record.release()?;
+    }
+    Ok(())
+}
+
+fn broadcast<const N: usize>(count: u64) -> Result<()> {
+    let segment = Segment::memfd("hot").create()?;
+    let ring = broadcast::Ring::<[u64; N]>::create(&segment, "ring", 256, 1)?;
+    let (mut producer, mut consumer) = (ring.producer()?, ring.consumer(Start::Oldest)?);
+    for number in 0..count {
+        producer.try_push(black_box([number; N])).map_err(|error| error.reason)?;
+        let value = black_box(consumer.try_pop()?);
+        content::expect(value[N - 1], number)?;
+    }
+    Ok(())
+}
+
+fn lossy<const N: usize>(count: u64) -> Result<()> {
+    let segment = Segment::memfd("hot").create()?;
+    let ring = broadcast::Ring::<[u64; N]>::create(&segment, "ring", 256, 0)?;
+    let (mut producer, mut consumer) = (ring.producer()?, ring.lossy_consumer(Start::Oldest)?);
+    for number in 0..count {
+        producer.try_push(black_box([number; N])).map_err(|error| error.reason)?;
+        let value = black_box(consumer.try_pop()?);
+        content::expect(value[N - 1], number)?;
+    }
+    Ok(())
+}
+
+fn cell_reads<const N: usize>(count: u64) -> Result<()> {
+    let segment = Segment::memfd("hot").create()?;
+    let cell = Cell::<[u64; N]>::create(&segment, "cell")?;
+    let (mut writer, mut reader) = (cell.writer()?, cell.reader()?);
+    writer.write([7; N]).map_err(|error| error.reason)?;
+    for _ in 0..count {
+        let read = black_box(reader.read()?).context("nothing was written")?;
+        content::expect(read.value[N - 1], 7)?;
+    }
+    Ok(())
+}
+
+fn cell_writes<const N: usize>(count: u64) -> Result<()> {
+    let segment = Segment::memfd("hot").create()?;
+    let mut writer = Cell::<[u64; N]>::create(&segment, "cell")?.writer()?;
+    for number in 1..=count {
+        let version = writer.write(black_box([number; N])).map_err(|error| error.reason)?;
+        content::expect(version, number)?;
     }
     Ok(())
 }

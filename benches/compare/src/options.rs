@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Only the benches whose name contains this.
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
+    /// Only the systems whose name contains this.
+    #[arg(long, value_name = "PATTERN")]
+    system: Option<String>,
     /// Also write the rows here.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -80,6 +83,13 @@ impl Options {
         if let Some(pattern) = &self.only {
             cases.cases.retain(|case| case.bench.name().contains(pattern));
             anyhow::ensure!(!cases.cases.is_empty(), "no bench has {pattern:?} in its name: see --list");
+        }
+        if let Some(pattern) = &self.system {
+            cases.cases.retain(|case| case.system.contains(pattern));
+            anyhow::ensure!(!cases.cases.is_empty(), "no system has {pattern:?} in its name, or none does this bench: see --list");
+        }
+        if self.damage {
+            cases = cases.one_payload_each();
         }
         if self.list {
             return run::list(&cases);

@@ -106,7 +106,7 @@ fn actors(rows: &[Row], path: &Path) -> Result<bool> {
     const PLACES: [(Bench, f64); 5] = [
         (Bench::Mpsc1, 0.0),
         (Bench::Mpsc2, 1.0),
-        (Bench::Mpmc, 2.0),
+        (Bench::Mpmc22, 2.0),
         (Bench::Broadcast1, 3.0),
         (Bench::Broadcast8, 4.0),
     ];

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::case::Bench;
 use crate::results::{Kind, Row, best};
 use crate::table::{self, Grid};
 
@@ -51,7 +52,13 @@ fn section(rows: &[Row], extent: Extent) -> Result<String> {
         table::figure(bounce_most),
     );
     match extent {
-        Extent::Summary => text.push_str(&format!("\n{}", summary(&here).markdown())),
+        Extent::Summary => {
+            text.push_str(&format!("\n{}", summary(&here).markdown()));
+            let growth = table::growth(rows, placement);
+            if !growth.lines.is_empty() {
+                text.push_str(&format!("\n{}:\n\n{}", table::GROWTH, growth.markdown()));
+            }
+        }
         Extent::Everything => {
             for (title, grid) in table::grids(rows, placement) {
                 text.push_str(&format!("\n{title}:\n\n{}", grid.markdown()));
@@ -62,12 +69,50 @@ fn section(rows: &[Row], extent: Extent) -> Result<String> {
     Ok(text)
 }
 
-/// Ours and the best of the others, between processes and between threads, for each work that we do.
+/// Of each bench the payloads that stand in the summary: the others are in the tables.
+const SUMMARY: [(Bench, &[usize]); 30] = [
+    (Bench::RttSpin, &[8, 64, 1 << 10, 64 << 10]),
+    (Bench::RttSleep, &[8]),
+    (Bench::OneWay, &[8, 64, 1 << 10]),
+    (Bench::OneWayBatch, &[8, 64, 1 << 10]),
+    (Bench::Mpsc1, &[8, 64]),
+    (Bench::Mpsc2, &[8, 64]),
+    (Bench::Mpsc2Apart, &[8, 64]),
+    (Bench::MpscBatch, &[8]),
+    (Bench::Mpmc11, &[8, 64]),
+    (Bench::Mpmc21, &[8, 64]),
+    (Bench::Mpmc22, &[8, 64]),
+    (Bench::Broadcast1, &[8, 64]),
+    (Bench::Broadcast8, &[64]),
+    (Bench::Lossy1, &[64]),
+    (Bench::Lossy2, &[64]),
+    (Bench::Lossy8, &[64]),
+    (Bench::Lossy64, &[64]),
+    (Bench::LossySlow, &[64]),
+    (Bench::Latest, &[64]),
+    (Bench::CellRead, &[64]),
+    (Bench::CellWrite, &[64]),
+    (Bench::SlabRtt, &[1 << 10, 1 << 20]),
+    (Bench::SlabRttUntouched, &[1 << 10, 1 << 20]),
+    (Bench::SlabHandover, &[1 << 10, 64 << 10, 1 << 20]),
+    (Bench::SlabHandoverUntouched, &[1 << 20]),
+    (Bench::Setup, &[64]),
+    (Bench::DurableAppend, &[128, 4 << 10]),
+    (Bench::DurableBatch, &[128]),
+    (Bench::DurableGroup, &[4 << 10]),
+    (Bench::AsyncAppend, &[128]),
+];
+
+fn in_summary(row: &Row) -> bool {
+    SUMMARY.iter().any(|(bench, payloads)| bench.name() == row.bench && payloads.contains(&row.payload))
+}
+
+/// Ours and the best of the others, between processes and between threads, for each work that we do and that is chosen for it.
 fn summary(rows: &[&Row]) -> Grid {
     let head = ["work", "ours, processes", "best other, processes", "ours, threads", "best other, threads", "floor"];
     let mut grid = Grid { head: head.map(str::to_owned).to_vec(), lines: Vec::new() };
     let mut done: Vec<(&str, usize)> = Vec::new();
-    for row in rows.iter().filter(|row| matches!(row.kind(), Kind::Ours { .. })) {
+    for row in rows.iter().filter(|row| matches!(row.kind(), Kind::Ours { .. }) && in_summary(row)) {
         let work = (row.bench.as_str(), row.payload);
         if done.contains(&work) {
             continue;
@@ -99,13 +144,13 @@ mod tests {
 
     const ROWS: &str = r#"[
         {"bench": "rtt_spin", "payload": 8, "system": "ipc-spsc", "placement": "near", "samples": 9, "median": 150.0,
-         "min": 140.0, "max": 160.0, "p99": 200.0, "unit": "ns", "floor": 100.0, "ratio_to_floor": 1.5, "ratio_to_best_rival": 0.25},
+         "min": 140.0, "max": 160.0, "p99": 200.0, "unit": "ns", "floor": 100.0, "ratio_to_floor": 1.5, "ratio_to_best_rival": 0.25, "fairness": null},
         {"bench": "rtt_spin", "payload": 8, "system": "iceoryx2/processes", "placement": "near", "samples": 8, "median": 600.0,
-         "min": 590.0, "max": 610.0, "p99": 900.0, "unit": "ns", "floor": 110.0, "ratio_to_floor": 5.5, "ratio_to_best_rival": 1.0},
+         "min": 590.0, "max": 610.0, "p99": 900.0, "unit": "ns", "floor": 110.0, "ratio_to_floor": 5.5, "ratio_to_best_rival": 1.0, "fairness": null},
         {"bench": "rtt_spin", "payload": 8, "system": "iceoryx2/processes", "placement": "far", "samples": 1, "median": 2600.0,
-         "min": 2600.0, "max": 2600.0, "p99": 900.0, "unit": "ns", "floor": 410.0, "ratio_to_floor": 5.5, "ratio_to_best_rival": 1.0},
+         "min": 2600.0, "max": 2600.0, "p99": 900.0, "unit": "ns", "floor": 410.0, "ratio_to_floor": 5.5, "ratio_to_best_rival": 1.0, "fairness": null},
         {"bench": "one_way", "payload": 1024, "system": "rtrb/threads", "placement": "near", "samples": 9, "median": 9.5,
-         "min": 9.0, "max": 10.0, "p99": null, "unit": "Mops/s", "floor": 10.0, "ratio_to_floor": 0.95, "ratio_to_best_rival": 1.0}
+         "min": 9.0, "max": 10.0, "p99": null, "unit": "Mops/s", "floor": 10.0, "ratio_to_floor": 0.95, "ratio_to_best_rival": 1.0, "fairness": null}
     ]"#;
 
     fn rows() -> Vec<Row> {
@@ -181,6 +226,7 @@ One way, between threads:
             "floor",
             "ratio_to_floor",
             "ratio_to_best_rival",
+            "fairness",
         ];
         expected.sort_unstable();
         assert_eq!(fields, expected);

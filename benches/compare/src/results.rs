@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::{Bench, Unit};
 use crate::run::Taken;
-use crate::statistics::{Placement, median};
+use crate::statistics::{Placement, median as median_of};
 
 /// One figure, as it stands in the JSON file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub(crate) struct Row {
     pub(crate) ratio_to_floor: f64,
     /// To the best system that is not ours and runs as this one, between processes or between threads, in the same placement.
     pub(crate) ratio_to_best_rival: Option<f64>,
+    /// The slowest producer's rate divided by the fastest's; none where there is one producer, or only latencies were measured.
+    pub(crate) fairness: Option<f64>,
 }
 
 impl Row {
@@ -40,7 +42,7 @@ impl Row {
     }
 
     pub(crate) fn unit(&self) -> Unit {
-        if self.unit == Unit::Nanoseconds.name() { Unit::Nanoseconds } else { Unit::MopsPerSecond }
+        Unit::named(&self.unit)
     }
 
     /// Whether two rows may be compared.
@@ -108,11 +110,14 @@ impl Results {
                         None => all = Some(histogram.clone()),
                     }
                 }
-                let mut figures: Vec<f64> = samples.iter().map(|sample| sample.figure).collect();
+                // Rates are in millions.
+                let scale = if bench.unit() == Unit::OpsPerSecond { 1e6 } else { 1.0 };
+                let mut figures: Vec<f64> = samples.iter().map(|sample| sample.figure * scale).collect();
                 let mut probes: Vec<f64> =
                     samples.iter().map(|sample| f64::midpoint(sample.probes[0], sample.probes[1])).collect();
-                let bounce = median(&mut probes);
-                let median = median(&mut figures);
+                let bounce = median_of(&mut probes);
+                let mut fairness: Vec<f64> = samples.iter().filter_map(|sample| sample.fairness).collect();
+                let median = median_of(&mut figures);
                 results.rows.push(Row {
                     bench: bench.name().to_owned(),
                     payload,
@@ -127,6 +132,7 @@ impl Results {
                     floor: rounded(floor(bench.unit(), bounce)),
                     ratio_to_floor: rounded(median / floor(bench.unit(), bounce)),
                     ratio_to_best_rival: None,
+                    fairness: (!fairness.is_empty()).then(|| rounded(median_of(&mut fairness))),
                 });
                 if let Some(histogram) = all {
                     results.latencies.push(Latencies { bench, payload, system: system.clone(), placement, histogram });
@@ -168,6 +174,7 @@ fn floor(unit: Unit, bounce: f64) -> f64 {
     match unit {
         Unit::Nanoseconds => bounce,
         Unit::MopsPerSecond => 1e3 / bounce,
+        Unit::OpsPerSecond => 1e9 / bounce,
     }
 }
 
@@ -208,6 +215,7 @@ mod tests {
             figure: *figure,
             histogram: None,
             footprint: None,
+            fairness: None,
         };
         Taken { case, samples: figures.iter().map(sample).collect(), rejected: 0, failures: Vec::new() }
     }

@@ -99,12 +99,26 @@ impl Group {
 }
 
 /// Kinds of work that mostly the same systems do.
-const SECTIONS: [(&str, &[Bench]); 5] = [
+const SECTIONS: [(&str, &[Bench]); 10] = [
     ("Round trips", &[Bench::RttSpin, Bench::RttSleep]),
     ("One way", &[Bench::OneWay, Bench::OneWayBatch]),
-    ("Many producers or consumers", &[Bench::Mpsc1, Bench::Mpsc2, Bench::Mpmc, Bench::Broadcast1, Bench::Broadcast8]),
-    ("Latest value, slabs, setting up", &[Bench::Latest, Bench::SlabHandover, Bench::Setup]),
-    ("Durable appends", &[Bench::DurableAppend, Bench::DurableBatch]),
+    (
+        "Many to one",
+        &[Bench::Mpsc1, Bench::Mpsc2, Bench::Mpsc2Apart, Bench::MpscBatch, Bench::Mpsc4, Bench::Mpsc8, Bench::Mpsc16],
+    ),
+    ("Many to many", &[Bench::Mpmc11, Bench::Mpmc21, Bench::Mpmc22]),
+    ("Broadcast", &[Bench::Broadcast1, Bench::Broadcast8]),
+    (
+        "Broadcast by a producer that waits for nobody",
+        &[Bench::Lossy1, Bench::Lossy2, Bench::Lossy8, Bench::Lossy64, Bench::LossySlow],
+    ),
+    ("Latest value", &[Bench::Latest, Bench::CellRead, Bench::CellWrite]),
+    (
+        "Slabs",
+        &[Bench::SlabRtt, Bench::SlabRttUntouched, Bench::SlabHandover, Bench::SlabHandoverUntouched],
+    ),
+    ("Setting up", &[Bench::Setup]),
+    ("Appending", &[Bench::DurableAppend, Bench::DurableBatch, Bench::DurableGroup, Bench::AsyncAppend]),
 ];
 
 /// All tables of a placement, with their titles.
@@ -117,7 +131,41 @@ pub(crate) fn grids(rows: &[Row], placement: Placement) -> Vec<(String, Grid)> {
             }
         }
     }
+    let growth = growth(rows, placement);
+    if !growth.lines.is_empty() {
+        grids.push((GROWTH.to_owned(), growth));
+    }
     grids
+}
+
+/// What stands above the table of [`growth`].
+pub(crate) const GROWTH: &str = "How cost grows with the number of producers, 8 B, Mops/s; in brackets the slowest producer's rate divided by the fastest's";
+
+/// Systems against numbers of producers.
+pub(crate) fn growth(rows: &[Row], placement: Placement) -> Grid {
+    let mut grid = Grid { head: vec!["producers".to_owned()], lines: Vec::new() };
+    grid.head.extend(Bench::GROWTH.map(|(_, producers)| producers.to_string()));
+    let here = |bench: Bench| {
+        rows.iter().filter(move |row| row.bench == bench.name() && row.payload == 8 && row.placement == placement)
+    };
+    let mut systems: Vec<&str> = Vec::new();
+    // Those that were measured with the most.
+    for row in here(Bench::GROWTH[Bench::GROWTH.len() - 1].0) {
+        if !systems.contains(&row.system.as_str()) {
+            systems.push(&row.system);
+        }
+    }
+    systems.sort_by_key(|system| (Kind::of(system).threads(), !matches!(Kind::of(system), Kind::Ours { .. })));
+    for system in systems {
+        let mut line = vec![system.to_owned()];
+        line.extend(Bench::GROWTH.map(|(bench, _)| {
+            let Some(row) = here(bench).find(|row| row.system == system) else { return String::new() };
+            let fairness = row.fairness.map_or(String::new(), |fairness| format!(" ({fairness:.2})"));
+            format!("{}{fairness}", figure(row.median))
+        }));
+        grid.lines.push(line);
+    }
+    grid
 }
 
 /// One table; none if it would be empty.
@@ -253,7 +301,7 @@ pub(crate) fn behind(rows: &[Row]) -> Grid {
             if row.unit().better(rival.median, ours.median) {
                 let times = match row.unit() {
                     Unit::Nanoseconds => ours.median / rival.median,
-                    Unit::MopsPerSecond => rival.median / ours.median,
+                    Unit::MopsPerSecond | Unit::OpsPerSecond => rival.median / ours.median,
                 };
                 grid.lines.push(vec![
                     format!("{} {}, {}", row.bench, bytes(row.payload), row.unit),

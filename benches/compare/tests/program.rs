@@ -8,25 +8,45 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-const BENCHES: [&str; 14] = [
+const BENCHES: [&str; 33] = [
     "rtt_spin",
     "rtt_sleep",
     "one_way",
     "one_way_batch",
     "mpsc_1p",
     "mpsc_2p",
-    "mpmc",
+    "mpsc_2p_apart",
+    "mpsc_2p_batch",
+    "mpsc_4p",
+    "mpsc_8p",
+    "mpsc_16p",
+    "mpmc_1p1c",
+    "mpmc_2p1c",
+    "mpmc_2p2c",
     "broadcast_1c",
     "broadcast_8c",
+    "lossy_1c",
+    "lossy_2c",
+    "lossy_8c",
+    "lossy_64c",
+    "lossy_64c_slow",
     "latest",
+    "cell_read",
+    "cell_write",
+    "slab_rtt",
+    "slab_rtt_untouched",
     "slab_handover",
+    "slab_handover_untouched",
     "setup",
     "durable_append",
     "durable_batch",
+    "durable_8a",
+    "async_append",
 ];
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "bench",
+    "fairness",
     "floor",
     "max",
     "median",
@@ -93,10 +113,13 @@ fn every_case_runs_and_has_a_row() {
         let text = |field: &str| row[field].as_str().unwrap().to_owned();
         let number = |field: &str| row[field].as_f64().unwrap();
         assert!(["near", "mid", "far"].contains(&text("placement").as_str()), "{row:?}");
-        assert!(["ns", "Mops/s"].contains(&text("unit").as_str()), "{row:?}");
+        assert!(["ns", "Mops/s", "ops/s"].contains(&text("unit").as_str()), "{row:?}");
         assert!(number("min") <= number("median") && number("median") <= number("max"), "{row:?}");
         assert!(number("median") > 0.0 && number("floor") > 0.0 && number("ratio_to_floor") > 0.0, "{row:?}");
         assert_eq!(row["p99"].is_number(), text("unit") == "ns", "{row:?}");
+        let several = ["mpsc_2p", "mpsc_4p", "mpsc_8p", "mpsc_16p", "mpmc_2p"];
+        let bench = text("bench");
+        assert_eq!(row["fairness"].is_number(), several.iter().any(|name| bench.starts_with(name)), "{row:?}");
         assert_eq!(row["samples"], 1, "{row:?}");
         found.insert((text("bench"), row["payload"].as_u64().unwrap(), text("system")));
     }
@@ -128,7 +151,7 @@ fn the_names_are_those_that_stay() {
     let benches: BTreeSet<_> = cases.iter().map(|(bench, ..)| bench.as_str()).collect();
     assert_eq!(benches, BENCHES.into_iter().collect());
     for (_, _, system) in &cases {
-        let ours = system.starts_with("ipc-spsc");
+        let ours = system.starts_with("ipc-");
         let floor = system.starts_with("floor-");
         let rival = system.ends_with("/threads") || system.ends_with("/processes");
         assert!(ours || floor || rival, "{system}");

@@ -119,7 +119,7 @@ fn play(
     index: usize,
     part: impl FnOnce(&Actor<'_>) -> anyhow::Result<Measured>,
 ) -> anyhow::Result<Report> {
-    if let Some(core) = cores::core_of(index, &plan.cores) {
+    if let Some(core) = plan.layout.core_of(index, &plan.cores) {
         cores::pin(core);
     }
     let actor = Actor { index, stage, probes: Default::default() };

@@ -11,6 +11,9 @@ pub(crate) const END: u64 = (1 << 56) - 1;
 /// The last message before the part that counts.
 pub(crate) const MARK: u64 = END - 1;
 
+/// Tells one of several consumers that all has been received.
+pub(crate) const STOP: u64 = END - 2;
+
 /// Marks a message's number with its producer, where there are several.
 pub(crate) fn of_producer(producer: usize, number: u64) -> u64 {
     (producer as u64) << 56 | number

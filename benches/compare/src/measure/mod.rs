@@ -10,5 +10,6 @@ pub(crate) mod sample;
 pub(crate) mod shared;
 pub(crate) mod stage;
 
+pub(crate) use cores::Layout;
 pub(crate) use plan::{Delivery, Interrupt, Plan, Wait};
 pub(crate) use sample::{Combine, Measured, Sample};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{clock, cores};
+use super::cores::{self, Layout};
+use super::clock;
 
 /// How both sides wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,7 @@ pub(crate) struct Plan {
     /// How long the measured part takes.
     pub(crate) duration: Duration,
     pub(crate) cores: Vec<usize>,
+    pub(crate) layout: Layout,
     /// Of reading the clock, in nanoseconds.
     pub(crate) clock: u64,
     /// 1 to damage every message, 0 otherwise.
@@ -100,6 +102,7 @@ impl Plan {
             batch: 1,
             duration: Duration::from_millis(60),
             cores: cores::allowed(),
+            layout: Layout::FirstAlone,
             clock: clock::cost(),
             damage: 0,
             scratch,

@@ -20,8 +20,8 @@ pub(crate) enum Measured {
     Footprint(Footprint),
     /// The same, and how long each set-up took.
     Setup(Vec<(u64, u64)>, Footprint),
-    /// So many messages left it.
-    Sent(u64),
+    /// So many messages left it, in so many nanoseconds.
+    Sent { messages: u64, nanoseconds: u64 },
     /// So many messages in so many nanoseconds.
     Rate { messages: u64, nanoseconds: u64 },
 }
@@ -71,6 +71,8 @@ pub(crate) struct Sample {
     pub(crate) histogram: Option<Histogram<u64>>,
     /// Of both sides, where it was asked for.
     pub(crate) footprint: Option<Footprint>,
+    /// The rate of the slowest producer divided by that of the fastest, where there are several.
+    pub(crate) fairness: Option<f64>,
 }
 
 /// Times operations one after the other.
@@ -144,6 +146,7 @@ impl Sample {
             sum.descriptors += more.descriptors;
         };
         let mut received = Vec::new();
+        let mut shares: Vec<f64> = Vec::new();
         for report in reports {
             match &report.measured {
                 Measured::Nothing => {}
@@ -153,7 +156,10 @@ impl Sample {
                     counts.extend_from_slice(more);
                     add(footprint);
                 }
-                Measured::Sent(messages) => sent += messages,
+                Measured::Sent { messages, nanoseconds } => {
+                    sent += messages;
+                    shares.push(*messages as f64 / (*nanoseconds).max(1) as f64);
+                }
                 Measured::Latency(more) => counts.extend_from_slice(more),
                 Measured::Rate { messages, nanoseconds } => {
                     ensure!(*messages > 0 && *nanoseconds > 0, "nothing was measured");
@@ -169,16 +175,20 @@ impl Sample {
             };
             ensure!(whole, "{received:?} messages arrived of {sent}");
         }
+        let fairness = (shares.len() > 1).then(|| {
+            let (least, most) = shares.iter().fold((f64::INFINITY, 0.0_f64), |(least, most), share| (share.min(least), share.max(most)));
+            least / most
+        });
         if counts.is_empty() {
             ensure!(!rates.is_empty(), "nothing was measured");
             let figure = match combine {
                 Combine::Sum => rates.iter().sum(),
                 Combine::Slowest => rates.iter().copied().fold(f64::INFINITY, f64::min),
             };
-            return Ok(Self { probes, figure, histogram: None, footprint });
+            return Ok(Self { probes, figure, histogram: None, footprint, fairness });
         }
         let (median, histogram) = histogram_of(&counts, back_to_back)?;
-        Ok(Self { probes, figure: median as f64, histogram: Some(histogram), footprint })
+        Ok(Self { probes, figure: median as f64, histogram: Some(histogram), footprint, fairness })
     }
 }
 
@@ -212,10 +222,21 @@ mod tests {
         assert_eq!(Sample::new(&reports, Combine::Sum).unwrap().figure, 4000.0);
         assert_eq!(Sample::new(&reports, Combine::Slowest).unwrap().figure, 1000.0);
         assert!(Sample::new(&reports[..1], Combine::Sum).is_err());
-        let sent =
-            |messages| vec![report(Measured::Sent(messages)), report(Measured::Rate { messages: 5, nanoseconds: 1 })];
+        let sent = |messages| {
+            let sent = report(Measured::Sent { messages, nanoseconds: 1 });
+            vec![sent, report(Measured::Rate { messages: 5, nanoseconds: 1 })]
+        };
         assert!(Sample::new(&sent(5), Combine::Sum).is_ok() && Sample::new(&sent(5), Combine::Slowest).is_ok());
         assert!(Sample::new(&sent(6), Combine::Sum).is_err() && Sample::new(&sent(6), Combine::Slowest).is_err());
+    }
+
+    #[test]
+    fn the_slowest_producer_against_the_fastest() {
+        let sent = |messages, nanoseconds| report(Measured::Sent { messages, nanoseconds });
+        let got = || report(Measured::Rate { messages: 5, nanoseconds: 1 });
+        let two = Sample::new(&[sent(2, 10), sent(3, 10), got()], Combine::Sum).unwrap();
+        assert_eq!(two.fairness, Some(2.0 / 3.0));
+        assert_eq!(Sample::new(&[sent(5, 10), got()], Combine::Sum).unwrap().fairness, None);
     }
 
     #[test]

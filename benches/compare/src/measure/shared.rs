@@ -46,6 +46,13 @@ impl Shared {
         unsafe { self.start.add(line * LINE).cast::<AtomicU32>().as_ref() }
     }
 
+    /// The address of a byte, for what is laid out there by hand.
+    pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
+        assert!(offset < self.len, "byte {offset} of {}", self.len);
+        // SAFETY: in the mapping.
+        unsafe { self.start.add(offset) }
+    }
+
     /// Copies bytes in. The caller has seen to it that nobody reads or writes there now.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(offset + bytes.len() <= self.len, "{} bytes at {offset} of {}", bytes.len(), self.len);

@@ -2,6 +2,7 @@
 
 mod blackboard;
 mod by_name;
+mod cells;
 mod crossbeam;
 mod disruptor;
 mod files;
@@ -9,30 +10,35 @@ pub(crate) mod floors;
 mod heed;
 pub(crate) mod iceoryx;
 mod ipc_channel;
+mod journal;
 mod kanal;
+mod lossy;
 mod mmap_sync;
 mod mqueue;
 mod records;
 mod redb;
 mod ringbuf;
+mod rings;
 mod rtrb;
 mod shmem;
+mod slabs;
 mod spsc;
 mod sqlite;
 mod streams;
+mod vyukov;
 mod waiting;
 
 use crate::case::{Bench, Cases, Run};
 use crate::work::stream::{Batch, Single};
-use crate::work::{durable, latest, round_trip, setup, stream};
+use crate::work::{durable, group, latest, lossy as waits_for_nobody, round_trip, setup, stream};
 
 /// Payloads, in bytes.
 const ROUND_TRIP: [usize; 6] = [8, 56, 64, 1 << 10, 64 << 10, 1 << 20];
 const ONE_WAY: [usize; 4] = [8, 64, 1 << 10, 64 << 10];
-const SLABS: [usize; 2] = [4 << 10, 64 << 10];
-const BROADCAST: [usize; 1] = [64];
+const SLABS: [usize; 3] = [1 << 10, 64 << 10, 1 << 20];
 const SEVERAL: [usize; 2] = [8, 64];
-const DURABLE: [usize; 2] = [64, 1 << 10];
+const GROWTH: [usize; 1] = [8];
+const DURABLE: [usize; 2] = [128, 4 << 10];
 const SLEEPING: [usize; 2] = [8, 1 << 10];
 
 /// A type for each size of a value, in words.
@@ -45,11 +51,70 @@ macro_rules! by_value {
     };
 }
 
+/// All work of many producers with one consumer.
+macro_rules! many_to_one {
+    ($cases:ident, $system:expr, $way:ty) => {
+        for bench in [Bench::Mpsc1, Bench::Mpsc2, Bench::Mpsc2Apart] {
+            $cases.each(bench, &SEVERAL, $system, stream::processes::<$way, Single>);
+        }
+        for bench in [Bench::Mpsc4, Bench::Mpsc8, Bench::Mpsc16] {
+            $cases.each(bench, &GROWTH, $system, stream::processes::<$way, Single>);
+        }
+    };
+}
+
+/// All work of many producers with one consumer and with many, for a queue of values.
+macro_rules! many_by_value {
+    ($cases:ident, $system:expr, stream::$run:ident, $way:ident) => {
+        by_value!($cases, Mpsc1, $system, stream::$run, $way, [1, 8], Single);
+        by_value!($cases, Mpsc2, $system, stream::$run, $way, [1, 8], Single);
+        by_value!($cases, Mpsc2Apart, $system, stream::$run, $way, [1, 8], Single);
+        by_value!($cases, Mpsc4, $system, stream::$run, $way, [1], Single);
+        by_value!($cases, Mpsc8, $system, stream::$run, $way, [1], Single);
+        by_value!($cases, Mpsc16, $system, stream::$run, $way, [1], Single);
+        by_value!($cases, Mpmc11, $system, stream::$run, $way, [1, 8], Single);
+        by_value!($cases, Mpmc21, $system, stream::$run, $way, [1, 8], Single);
+        by_value!($cases, Mpmc22, $system, stream::$run, $way, [1, 8], Single);
+    };
+}
+
+/// A producer that waits for nobody, with more and more consumers.
+macro_rules! lossy {
+    ($cases:ident, $system:expr, $way:ty) => {
+        for bench in [Bench::Lossy1, Bench::Lossy2, Bench::Lossy8, Bench::Lossy64] {
+            $cases.add(bench, 64, $system, waits_for_nobody::eager::<$way>);
+        }
+        $cases.add(Bench::LossySlow, 64, $system, waits_for_nobody::slow::<$way>);
+    };
+}
+
+/// Slots of a slab, touched as a whole or in their first line only.
+macro_rules! slots {
+    ($cases:ident, $system:expr, [$($bytes:literal),*]) => {$(
+        $cases.add(Bench::SlabRtt, $bytes, $system, round_trip::processes::<Slots<$bytes, false>>);
+        $cases.add(Bench::SlabRttUntouched, $bytes, $system, round_trip::processes::<Slots<$bytes, true>>);
+        $cases.add(Bench::SlabHandover, $bytes, $system, stream::processes::<Slots<$bytes, false>, Single>);
+        $cases.add(Bench::SlabHandoverUntouched, $bytes, $system, stream::processes::<Slots<$bytes, true>, Single>);
+    )*};
+}
+
+/// The latest value, read and written.
+macro_rules! latest {
+    ($cases:ident, $system:expr, $way:ident) => {
+        by_value!($cases, Latest, $system, latest::replaced, $way, [8, 128]);
+        by_value!($cases, CellRead, $system, latest::still, $way, [8, 128]);
+        by_value!($cases, CellWrite, $system, latest::contended, $way, [8, 128]);
+    };
+}
+
 /// Everything that exists.
 pub(crate) fn all() -> Cases {
     let mut cases = Cases::default();
     ours(&mut cases);
+    several(&mut cases);
+    values_and_slots(&mut cases);
     floors(&mut cases);
+    vyukov(&mut cases);
     between_processes(&mut cases);
     between_threads(&mut cases);
     durable(&mut cases);
@@ -105,6 +170,78 @@ fn ours(cases: &mut Cases) {
     by_value!(cases, RttSleep, system, round_trip::threads, Patient, [1, 128]);
 }
 
+/// A ring of ours for several producers or consumers, in the work that it is for; `$name` is what it is called in the tables.
+macro_rules! ours_for_several {
+    ($cases:ident, $ring:ty, $name:literal, $settings:literal, alone: $alone:ident, [$(($bench:ident, [$($words:literal),*])),*]) => {{
+        type Values<const N: usize> = Typed<$ring, N>;
+        type BulkValues<const N: usize> = Waiting<Typed<$ring, N>, Bulk>;
+        $cases.system($name, $settings);
+        $cases.system(concat!($name, "-bulk"), "waits as ipc-spsc-bulk");
+        $cases.system(concat!($name, "/threads"), "as between processes, all in one");
+        $(
+            by_value!($cases, $bench, $name, stream::processes, Values, [$($words),*], Single);
+            by_value!($cases, $bench, concat!($name, "/threads"), stream::threads, Values, [$($words),*], Single);
+        )*
+        // Where each side has a core of its own.
+        by_value!($cases, $alone, concat!($name, "-bulk"), stream::processes, BulkValues, [1, 8], Single);
+    }};
+}
+
+fn several(cases: &mut Cases) {
+    use lossy::LossyRing;
+    use rings::{Broadcast, Mpsc, Typed, Untyped};
+    use spsc::Spsc;
+    use waiting::{Bulk, Waiting};
+
+    ours_for_several!(
+        cases, Mpsc, "ipc-mpsc", "named segment; all lanes together have the capacity of the others; waits as ipc-spsc",
+        alone: Mpsc1,
+        [(Mpsc1, [1, 8]), (Mpsc2, [1, 8]), (Mpsc2Apart, [1, 8]), (Mpsc4, [1]), (Mpsc8, [1]), (Mpsc16, [1])]
+    );
+    type Values<const N: usize> = Typed<Mpsc, N>;
+    by_value!(cases, MpscBatch, "ipc-mpsc", stream::processes, Values, [1, 8], Batch);
+    let system = "ipc-mpsc-records";
+    cases.system(system, "named segment, records written and read in place; batches pushed from a buffer");
+    for bench in [Bench::Mpsc1, Bench::Mpsc2, Bench::Mpsc2Apart] {
+        cases.each(bench, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Single>);
+    }
+    cases.each(Bench::MpscBatch, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Batch>);
+
+    ours_for_several!(
+        cases, Broadcast, "ipc-broadcast", "named segment, lossless: the producer waits for the slowest; waits as ipc-spsc",
+        alone: Broadcast1,
+        [(Broadcast1, [1, 8]), (Broadcast8, [1, 8])]
+    );
+    type BulkSpsc<const N: usize> = Waiting<Spsc<N>, Bulk>;
+    cases.system("floor-spsc", "the one-to-one ring, as ipc-spsc");
+    by_value!(cases, Broadcast1, "floor-spsc", stream::processes, Spsc, [1, 8], Single);
+    cases.system("floor-spsc-bulk", "the one-to-one ring, as ipc-spsc-bulk");
+    by_value!(cases, Broadcast1, "floor-spsc-bulk", stream::processes, BulkSpsc, [1, 8], Single);
+    let system = "ipc-broadcast-lossy";
+    cases.system(system, "named segment, no places for consumers: the producer waits for nobody; 1,024 places");
+    lossy!(cases, system, LossyRing<8>);
+}
+
+fn values_and_slots(cases: &mut Cases) {
+    use cells::Cells;
+    use floors::Uncontended;
+    use slabs::Slots;
+    use spsc::Spsc;
+
+    cases.system("ipc-cell", "named segment, a cell by itself");
+    latest!(cases, "ipc-cell", Cells);
+    cases.system("floor-store", "the same bytes stored where nobody looks");
+    by_value!(cases, CellWrite, "floor-store", latest::alone, Uncontended, [8, 128]);
+    cases.system("floor-load", "the same bytes loaded where nobody stores");
+    by_value!(cases, CellRead, "floor-load", latest::still, Uncontended, [8, 128]);
+
+    let system = "ipc-slab";
+    cases.system(system, "named segment, slots of one size filled and read in place; a one-to-one ring of handles");
+    slots!(cases, system, [1024, 65_536, 1_048_576]);
+    cases.system("floor-message", "a message of 8 B by the one-to-one ring, as ipc-spsc");
+    cases.each(Bench::SlabRttUntouched, &SLABS, "floor-message", round_trip::processes::<Spsc<1>>);
+}
+
 fn floors(cases: &mut Cases) {
     use floors::{EventFd, Futex, Streamed};
 
@@ -123,7 +260,9 @@ fn floors(cases: &mut Cases) {
 }
 
 fn between_processes(cases: &mut Cases) {
-    use iceoryx::Iceoryx;
+    use blackboard::Blackboard;
+    use iceoryx::{COPIED, FIRST_LINE, IN_PLACE, Iceoryx, Overflowing};
+    use mmap_sync::Files;
     use shmem::Shmem;
     use streams::{Descriptors, Packets, Pipe, Stream};
 
@@ -132,21 +271,23 @@ fn between_processes(cases: &mut Cases) {
         system,
         "loan, fill in place, send; ipc service, no overflow, retry until delivered; event service to sleep",
     );
-    cases.each(Bench::RttSpin, &ROUND_TRIP, system, round_trip::processes::<Iceoryx<false>>);
-    cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<Iceoryx<false>>);
-    cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.each(Bench::Broadcast1, &BROADCAST, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.each(Bench::Broadcast8, &BROADCAST, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.each(Bench::SlabHandover, &SLABS, system, stream::processes::<Iceoryx<false>, Single>);
-    cases.add(Bench::Setup, 64, system, setup::processes::<Iceoryx<false>>);
-    cases.add(Bench::Latest, 64, system, latest::processes::<blackboard::Blackboard<8>>);
-    cases.add(Bench::Latest, 1024, system, latest::processes::<blackboard::Blackboard<128>>);
+    cases.each(Bench::RttSpin, &ROUND_TRIP, system, round_trip::processes::<Iceoryx<IN_PLACE>>);
+    cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<Iceoryx<IN_PLACE>>);
+    cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Iceoryx<IN_PLACE>, Single>);
+    cases.each(Bench::Broadcast1, &SEVERAL, system, stream::processes::<Iceoryx<IN_PLACE>, Single>);
+    cases.each(Bench::Broadcast8, &SEVERAL, system, stream::processes::<Iceoryx<IN_PLACE>, Single>);
+    lossy!(cases, system, Overflowing);
+    cases.each(Bench::SlabRtt, &SLABS, system, round_trip::processes::<Iceoryx<IN_PLACE>>);
+    cases.each(Bench::SlabRttUntouched, &SLABS, system, round_trip::processes::<Iceoryx<FIRST_LINE>>);
+    cases.each(Bench::SlabHandover, &SLABS, system, stream::processes::<Iceoryx<IN_PLACE>, Single>);
+    cases.each(Bench::SlabHandoverUntouched, &SLABS, system, stream::processes::<Iceoryx<FIRST_LINE>, Single>);
+    cases.add(Bench::Setup, 64, system, setup::processes::<Iceoryx<IN_PLACE>>);
+    latest!(cases, system, Blackboard);
+    many_to_one!(cases, system, Iceoryx<IN_PLACE>);
     let system = "iceoryx2-copy/processes";
     cases.system(system, "as iceoryx2, copied into the loan from a buffer and out of the sample into one");
-    cases.each(Bench::RttSpin, &ROUND_TRIP, system, round_trip::processes::<Iceoryx<true>>);
-    cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Iceoryx<true>, Single>);
+    cases.each(Bench::RttSpin, &ROUND_TRIP, system, round_trip::processes::<Iceoryx<COPIED>>);
+    cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Iceoryx<COPIED>, Single>);
 
     let system = "pipe/processes";
     cases.system(
@@ -158,9 +299,8 @@ fn between_processes(cases: &mut Cases) {
     cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<Descriptors<Pipe>>);
     cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Descriptors<Pipe>, Single>);
     cases.each(Bench::OneWayBatch, &ONE_WAY, system, stream::processes::<Descriptors<Pipe>, Batch>);
-    cases.each(Bench::Mpmc, &SEVERAL, system, stream::processes::<Descriptors<Pipe>, Single>);
-    cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<Descriptors<Pipe>, Single>);
-    cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<Descriptors<Pipe>, Single>);
+    many_to_one!(cases, system, Descriptors<Pipe>);
+    cases.each(Bench::Mpmc22, &SEVERAL, system, stream::processes::<Descriptors<Pipe>, Single>);
 
     let system = "unix-stream/processes";
     cases.system(system, "socketpair, 208 KiB of buffer each way; blocking and batches as for pipes");
@@ -175,9 +315,6 @@ fn between_processes(cases: &mut Cases) {
     cases.each(Bench::RttSpin, &ROUND_TRIP[..5], system, round_trip::processes::<Descriptors<Packets>>);
     cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<Descriptors<Packets>>);
     cases.each(Bench::OneWay, &ONE_WAY, system, stream::processes::<Descriptors<Packets>, Single>);
-    cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<Descriptors<Packets>, Single>);
-    cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<Descriptors<Packets>, Single>);
-    cases.each(Bench::Mpmc, &SEVERAL, system, stream::processes::<Descriptors<Packets>, Single>);
 
     let system = "mqueue/processes";
     cases.system(
@@ -187,9 +324,6 @@ fn between_processes(cases: &mut Cases) {
     cases.add(Bench::Setup, 64, system, setup::processes::<mqueue::Mqueue>);
     cases.each(Bench::RttSpin, &ROUND_TRIP[..4], system, round_trip::processes::<mqueue::Mqueue>);
     cases.each(Bench::RttSleep, &SLEEPING, system, round_trip::processes::<mqueue::Mqueue>);
-    cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<mqueue::Mqueue, Single>);
-    cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<mqueue::Mqueue, Single>);
-    cases.each(Bench::Mpmc, &SEVERAL, system, stream::processes::<mqueue::Mqueue, Single>);
     cases.each(Bench::OneWay, &ONE_WAY[..3], system, stream::processes::<mqueue::Mqueue, Single>);
 
     let system = "mmap-sync/processes";
@@ -197,8 +331,7 @@ fn between_processes(cases: &mut Cases) {
         system,
         "files in memory, read in place without validation; the writer waits 1 µs where its default is 1 s",
     );
-    cases.add(Bench::Latest, 64, system, latest::processes::<mmap_sync::Files<8>>);
-    cases.add(Bench::Latest, 1024, system, latest::processes::<mmap_sync::Files<128>>);
+    latest!(cases, system, Files);
 
     let system = "ipc-channel/processes";
     cases.system(system, "channel of bytes; try_recv where both sides spin, recv otherwise");
@@ -214,16 +347,29 @@ fn between_processes(cases: &mut Cases) {
     by_value!(cases, OneWayBatch, system, stream::processes, Shmem, [1, 8, 128], Batch);
 }
 
-fn durable(cases: &mut Cases) {
-    use files::{Fdatasync, Msync};
+/// The queue that was written for this comparison.
+fn vyukov(cases: &mut Cases) {
+    use vyukov::Vyukov;
 
-    let systems: [(_, _, Run); 5] = [
+    let system = "vyukov/processes";
+    cases.system(system, "a bounded queue after Vyukov in shared memory, written for this comparison");
+    many_by_value!(cases, system, stream::processes, Vyukov);
+}
+
+fn durable(cases: &mut Cases) {
+    use files::{Appended, Fdatasync, Msync, Written};
+    use journal::{Logged, Ring};
+    use sqlite::Sqlite;
+
+    let systems: [(_, _, Run); 7] = [
+        ("ipc-journal", "a file of 32 MiB; every commit, or a batch appended and flushed", durable::processes::<Logged<true>>),
         ("floor-msync", "a mapped file that has its blocks; msync of the pages written", durable::processes::<Msync>),
         ("floor-fdatasync", "the same file; pwrite and fdatasync", durable::processes::<Fdatasync>),
+        ("file/processes", "a file that grows by write; fdatasync", durable::processes::<Appended>),
         (
             "rusqlite/processes",
             "journal_mode WAL, synchronous FULL, prepared insert, a transaction each time",
-            durable::processes::<sqlite::Sqlite>,
+            durable::processes::<Sqlite<true>>,
         ),
         (
             "heed/processes",
@@ -237,6 +383,17 @@ fn durable(cases: &mut Cases) {
         cases.each(Bench::DurableAppend, &DURABLE, system, run);
         cases.each(Bench::DurableBatch, &DURABLE, system, run);
     }
+    cases.each(Bench::DurableGroup, &DURABLE, "ipc-journal", group::processes::<Logged<true>>);
+    cases.each(Bench::DurableGroup, &DURABLE, "floor-fdatasync", group::processes::<Fdatasync>);
+    cases.each(Bench::DurableGroup, &DURABLE, "rusqlite/processes", group::processes::<Sqlite<true>>);
+
+    cases.add(Bench::AsyncAppend, 128, "ipc-journal", durable::unsynced::<Logged<false>>);
+    cases.system("floor-ring-checksum", "the one-to-one ring of records in a file, which nobody reads meanwhile, and a checksum of each");
+    cases.add(Bench::AsyncAppend, 128, "floor-ring-checksum", durable::unsynced::<Ring>);
+    cases.system("file-unflushed/processes", "a file that grows by a write for each record");
+    cases.add(Bench::AsyncAppend, 128, "file-unflushed/processes", durable::unsynced::<Written>);
+    cases.system("rusqlite-normal/processes", "as rusqlite, synchronous NORMAL");
+    cases.add(Bench::AsyncAppend, 128, "rusqlite-normal/processes", durable::unsynced::<Sqlite<false>>);
 }
 
 fn between_threads(cases: &mut Cases) {
@@ -266,10 +423,11 @@ fn between_threads(cases: &mut Cases) {
     by_value!(cases, RttSpin, system, round_trip::threads, One, [1, 7, 8, 128]);
     by_value!(cases, OneWay, system, stream::threads, One, [1, 8, 128], Single);
     by_value!(cases, OneWayBatch, system, stream::threads, One, [1, 8, 128], Batch);
-    by_value!(cases, Mpsc1, system, stream::threads, Many, [1, 8], Single);
-    by_value!(cases, Mpsc2, system, stream::threads, Many, [1, 8], Single);
-    by_value!(cases, Broadcast1, system, stream::threads, One, [8], Single);
-    by_value!(cases, Broadcast8, system, stream::threads, Broadcast, [8], Single);
+    by_value!(cases, Mpsc1, system, stream::threads, Many, [1], Single);
+    by_value!(cases, Mpsc2, system, stream::threads, Many, [1], Single);
+    by_value!(cases, MpscBatch, system, stream::threads, Many, [1, 8], Batch);
+    by_value!(cases, Broadcast1, system, stream::threads, One, [1, 8], Single);
+    by_value!(cases, Broadcast8, system, stream::threads, Broadcast, [1, 8], Single);
 
     let system = "crossbeam-channel/threads";
     cases.system(
@@ -279,18 +437,14 @@ fn between_threads(cases: &mut Cases) {
     by_value!(cases, RttSpin, system, round_trip::threads, Channel, [1, 7, 8, 128]);
     by_value!(cases, RttSleep, system, round_trip::threads, Channel, [1, 128]);
     by_value!(cases, OneWay, system, stream::threads, Channel, [1, 8, 128], Single);
-    by_value!(cases, Mpsc1, system, stream::threads, Channel, [1, 8], Single);
-    by_value!(cases, Mpsc2, system, stream::threads, Channel, [1, 8], Single);
-    by_value!(cases, Mpmc, system, stream::threads, Channel, [1, 8], Single);
+    many_by_value!(cases, system, stream::threads, Channel);
     cases.each(Bench::SlabHandover, &SLABS, system, stream::threads::<Boxes, Single>);
 
     let system = "crossbeam-queue/threads";
     cases.system(system, "ArrayQueue; push and pop");
     by_value!(cases, RttSpin, system, round_trip::threads, Queue, [1, 7, 8, 128]);
     by_value!(cases, OneWay, system, stream::threads, Queue, [1, 8, 128], Single);
-    by_value!(cases, Mpsc1, system, stream::threads, Queue, [1, 8], Single);
-    by_value!(cases, Mpsc2, system, stream::threads, Queue, [1, 8], Single);
-    by_value!(cases, Mpmc, system, stream::threads, Queue, [1, 8], Single);
+    many_by_value!(cases, system, stream::threads, Queue);
 
     let system = "kanal/threads";
     cases.system(
@@ -300,7 +454,5 @@ fn between_threads(cases: &mut Cases) {
     by_value!(cases, RttSpin, system, round_trip::threads, Kanal, [1, 7, 8, 128]);
     by_value!(cases, RttSleep, system, round_trip::threads, Kanal, [1, 128]);
     by_value!(cases, OneWay, system, stream::threads, Kanal, [1, 8, 128], Single);
-    by_value!(cases, Mpsc1, system, stream::threads, Kanal, [1, 8], Single);
-    by_value!(cases, Mpsc2, system, stream::threads, Kanal, [1, 8], Single);
-    by_value!(cases, Mpmc, system, stream::threads, Kanal, [1, 8], Single);
+    many_by_value!(cases, system, stream::threads, Kanal);
 }

@@ -14,26 +14,37 @@ use crate::measure::{Combine, Measured, Plan, Sample};
 pub(crate) const MOST: usize = 16 << 20;
 /// Appends before those that count.
 const WARM_UP: u64 = 3;
+/// Appends that nobody waits for take less time than the clock: so many are timed together.
+const TOGETHER: usize = 64;
 
 /// An append-only log.
 pub(crate) trait Log: Sized {
     fn create(plan: &Plan, directory: &Path) -> Result<Self>;
 
-    /// Appends records of these numbers; durable, all of them, when this returns.
+    /// Appends records of these numbers; durable, all of them, when this returns, unless the log is one that is not.
     fn append(&mut self, first: u64, count: usize) -> Result<()>;
 
     /// After it was closed: opens it and gives each record's bytes to `each`, in order.
     fn read_back(plan: &Plan, directory: &Path, each: impl FnMut(&[u8]) -> Result<()>) -> Result<()>;
 }
 
-/// One writer; the other actor is there to be probed.
+/// One writer that waits until its records are durable; the other actor is there to be probed.
 pub(crate) fn processes<L: Log>(plan: &Plan) -> Result<Sample> {
+    sample::<L>(plan, plan.batch)
+}
+
+/// One writer that does not wait for it.
+pub(crate) fn unsynced<L: Log>(plan: &Plan) -> Result<Sample> {
+    sample::<L>(plan, TOGETHER)
+}
+
+fn sample<L: Log>(plan: &Plan, together: usize) -> Result<Sample> {
     let directory = plan.disk.join(&plan.name);
     std::fs::create_dir(&directory).with_context(|| format!("cannot make {directory:?}"))?;
     let directory = Removed(directory);
     let directory = &directory.0;
     let parts: Vec<Part<'_>> = vec![
-        Box::new(move |actor| write::<L>(plan, actor, directory)),
+        Box::new(move |actor| write::<L>(plan, actor, directory, together)),
         Box::new(move |actor| {
             actor.ready();
             actor.done();
@@ -44,7 +55,7 @@ pub(crate) fn processes<L: Log>(plan: &Plan) -> Result<Sample> {
 }
 
 /// A log is gone when it was measured, so that the next one finds the same disk.
-struct Removed(PathBuf);
+pub(super) struct Removed(pub(super) PathBuf);
 
 impl Drop for Removed {
     fn drop(&mut self) {
@@ -52,13 +63,13 @@ impl Drop for Removed {
     }
 }
 
-fn write<L: Log>(plan: &Plan, actor: &Actor<'_>, directory: &Path) -> Result<Measured> {
+fn write<L: Log>(plan: &Plan, actor: &Actor<'_>, directory: &Path, together: usize) -> Result<Measured> {
     let mut log = L::create(plan, directory)?;
-    let batch = plan.batch as u64;
+    let batch = together as u64;
     let room = (MOST / plan.payload) as u64;
     let mut next = 0;
     for _ in 0..WARM_UP {
-        log.append(next, plan.batch)?;
+        log.append(next, together)?;
         next += batch;
     }
     actor.ready();
@@ -66,10 +77,10 @@ fn write<L: Log>(plan: &Plan, actor: &Actor<'_>, directory: &Path) -> Result<Mea
     let (first, begun) = (next, Instant::now());
     let mut before = begun;
     while next + batch <= room && (next == first || before.duration_since(begun) < plan.duration) {
-        log.append(next, plan.batch)?;
+        log.append(next, together)?;
         next += batch;
         let after = Instant::now();
-        stopwatch.note(after.duration_since(before).as_nanos() as u64);
+        stopwatch.note_several(after.duration_since(before).as_nanos() as u64, batch);
         before = after;
     }
     let nanoseconds = before.duration_since(begun).as_nanos() as u64;

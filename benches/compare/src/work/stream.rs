@@ -1,11 +1,12 @@
 //! One way: messages as fast as they go, from one or more producers to one or more consumers.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 
 use crate::measure::actors::{self, Actor, Part, ThreadPart};
-use crate::measure::content::{self, END, MARK, expect};
+use crate::measure::content::{self, END, MARK, STOP, expect};
 use crate::measure::{Combine, Delivery, Measured, Plan, Sample};
 use crate::way::{BatchReceiver, BatchSender, Receiver, Sender, Way};
 
@@ -126,6 +127,34 @@ fn role(plan: &Plan, index: usize) -> Role {
     }
 }
 
+/// Whether several consumers share the messages.
+fn shares(plan: &Plan) -> bool {
+    plan.delivery == Delivery::One && plan.consumers > 1
+}
+
+/// Where consumers that share count the last messages of producers that they have seen, and how many of them have stopped.
+const ENDED: usize = 1;
+const STOPPED: usize = 2;
+
+/// When some consumer has seen the last message of each producer, each is told to stop, one after the other: one that takes several messages at a time takes none that is meant for
+/// another.
+fn stop_consumers(plan: &Plan, actor: &Actor<'_>, mut send: impl FnMut() -> Result<()>) -> Result<()> {
+    let wait_for = |flag: usize, count: usize| {
+        while actor.stage.flag(flag).load(Ordering::Acquire) != count as u64 {
+            plan.wait.pause();
+        }
+    };
+    wait_for(ENDED, plan.producers);
+    for stopped in 1..=plan.consumers {
+        send()?;
+        wait_for(STOPPED, stopped);
+    }
+    // For the next part, which nobody begins before all have met.
+    actor.stage.flag(ENDED).store(0, Ordering::Relaxed);
+    actor.stage.flag(STOPPED).store(0, Ordering::Relaxed);
+    Ok(())
+}
+
 fn produce<W: Way, M: Manner<W>>(
     plan: &Plan,
     actor: &Actor<'_>,
@@ -144,13 +173,16 @@ fn produce<W: Way, M: Manner<W>>(
         }
         Ok(next)
     };
-    // Each consumer sees one last message of each producer, of each part.
-    let ends = if plan.delivery == Delivery::One { plan.consumers } else { 1 };
     let end = |sender: &mut W::Sender, last: u64| -> Result<()> {
-        for _ in 0..ends {
-            sender.send(stamp(last))?;
+        sender.send(stamp(last))?;
+        sender.flush()?;
+        if producer == 0 && shares(plan) {
+            stop_consumers(plan, actor, || {
+                sender.send(stamp(STOP))?;
+                sender.flush()
+            })?;
         }
-        sender.flush()
+        Ok(())
     };
     actor.stage.meet();
     // Here the consumers connect.
@@ -168,9 +200,10 @@ fn produce<W: Way, M: Manner<W>>(
     while sent < LEAST || begun.elapsed() < plan.duration {
         sent = send_burst(&mut sender)? - before;
     }
+    let nanoseconds = begun.elapsed().as_nanos() as u64;
     end(&mut sender, END)?;
     actor.done();
-    Ok(Measured::Sent(sent))
+    Ok(Measured::Sent { messages: sent, nanoseconds })
 }
 
 /// What a consumer expects, of each producer.
@@ -180,6 +213,7 @@ struct Expected {
     /// Whether it gets all messages, or some of them.
     all: bool,
     ended: usize,
+    stopped: bool,
     messages: u64,
 }
 
@@ -192,7 +226,11 @@ impl Expected {
             self.ended += 1;
             return Ok(());
         }
-        if self.all || number >= MARK {
+        if number == STOP && !self.all {
+            self.stopped = true;
+            return Ok(());
+        }
+        if self.all || number >= STOP {
             expect(number, *next)?;
         } else if number < *next {
             bail!("message {number} arrived after {}", *next - 1);
@@ -212,21 +250,31 @@ fn consume<W: Way, M: Manner<W>>(
     actor.stage.meet();
     receiver.connect()?;
     actor.stage.meet();
-    let all = plan.delivery == Delivery::All || plan.consumers == 1;
-    let mut expected = Expected { next: vec![0; plan.producers], all, ended: 0, messages: 0 };
+    let shares = shares(plan);
+    let mut expected = Expected { next: vec![0; plan.producers], all: !shares, ended: 0, stopped: false, messages: 0 };
     let mut drain = |last: u64| -> Result<u64> {
         let before = expected.messages;
-        while expected.ended < plan.producers {
+        while !shares && expected.ended < plan.producers {
             M::receive(&mut receiver, |stamp| expected.see(stamp, last))?;
         }
-        expected.ended = 0;
+        while shares && !expected.stopped {
+            M::receive(&mut receiver, |stamp| expected.see(stamp, last))?;
+            if expected.ended > 0 {
+                actor.stage.flag(ENDED).fetch_add(expected.ended as u64, Ordering::Release);
+                expected.ended = 0;
+            }
+        }
+        (expected.ended, expected.stopped) = (0, false);
         Ok(expected.messages - before)
     };
+    let stopped = || actor.stage.flag(STOPPED).fetch_add(u64::from(shares), Ordering::Release);
     drain(MARK)?;
+    stopped();
     actor.ready();
     let begun = Instant::now();
     let messages = drain(END)?;
     let nanoseconds = begun.elapsed().as_nanos() as u64;
+    stopped();
     actor.done();
     Ok(Measured::Rate { messages, nanoseconds })
 }

@@ -2,8 +2,10 @@
 
 mod lines;
 mod streamed;
+mod values;
 mod wake;
 
 pub(crate) use lines::{one_line, two_lines};
 pub(crate) use streamed::Streamed;
+pub(crate) use values::Uncontended;
 pub(crate) use wake::{EventFd, Futex};
