@@ -15,8 +15,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipc_core::Segment;
-use ipc_ring::journal::{Acknowledge, Journal, JournalOptions};
-use ipc_ring::spsc::{RecordConsumer, RecordProducer};
+use ipc_ring::journal::{Acknowledge, Appender, Journal, JournalError, JournalOptions};
+use ipc_ring::spsc::{RecordConsumer, RecordProducer, RecordRing};
 
 const MIB: u64 = 1 << 20;
 
@@ -32,7 +32,7 @@ struct Extent {
 }
 
 const MEASURED: Extent = Extent {
-    records: 300_000,
+    records: 1 << 18,
     commits: 1000,
     group: Duration::from_millis(1500),
     batched: 24 << 10,
@@ -40,7 +40,7 @@ const MEASURED: Extent = Extent {
 };
 
 const TRIED: Extent =
-    Extent { records: 3000, commits: 10, group: Duration::from_millis(50), batched: 1 << 10, recovered: 100 };
+    Extent { records: 4096, commits: 10, group: Duration::from_millis(50), batched: 1 << 10, recovered: 100 };
 
 fn journal(directory: &Path, name: &str, capacity: u64) -> Journal {
     let options = JournalOptions::new().capacity(capacity);
@@ -54,37 +54,96 @@ fn median(times: &mut [Duration]) -> f64 {
     times[times.len() / 2].as_secs_f64() * 1e6
 }
 
-/// Nanoseconds for each record: 128 bytes into the journal; through a one-to-one ring with a checksum; the checksum and a copy alone.
-fn asynchronous(directory: &Path, extent: Extent) {
-    let (count, payload) = (extent.records, [7_u8; 128]);
-    let journal = journal(directory, "async", 128 * MIB);
-    let mut appender = journal.appender(Acknowledge::Async).unwrap();
-    let ring = Segment::memfd("ring").size(4 * MIB).create().unwrap();
-    let mut producer = RecordProducer::create(&ring, "ring", MIB as usize).unwrap();
-    let mut consumer = RecordConsumer::open(&ring, "ring").unwrap();
-    for round in 0..2 {
-        let begun = Instant::now();
-        for _ in 0..count {
-            appender.push(&payload).unwrap();
+/// What is appended is 128 bytes: the records of one run.
+const SLICE: usize = 16;
+
+/// Nanoseconds for each record of 128 bytes: through a one-to-one ring, with a checksum.
+fn ring(producer: &mut RecordProducer, consumer: &mut RecordConsumer, count: u64, slice: usize) -> f64 {
+    let (payload, slices) = ([7_u8; 128], [[7_u8; 128]; SLICE]);
+    let (mut sum, mut bytes) = (0, [0; 128]);
+    let begun = Instant::now();
+    for number in (0..count).step_by(slice) {
+        for record in &slices[..slice] {
+            sum ^= xxhash_rust::xxh3::xxh3_64_with_seed(record, number);
         }
-        let ours = begun.elapsed().as_nanos() as f64 / count as f64;
-        let (begun, mut sum, mut bytes) = (Instant::now(), 0, [0; 128]);
-        for number in 0..count {
-            sum ^= xxhash_rust::xxh3::xxh3_64_with_seed(&payload, number);
+        if slice == 1 {
             producer.push(&payload).unwrap();
-            if number % 1000 == 999 {
-                // The consumer's part is not counted against the ring where it can be left out; here it has to make room.
-                let mut popped = 0;
-                while popped < 1000 {
-                    popped += consumer.pop_slice(1000, |record| bytes.copy_from_slice(record)).unwrap();
-                }
+        } else {
+            producer.push_slice(&slices[..slice]).unwrap();
+        }
+        if number % 1024 >= 1024 - slice as u64 {
+            let mut popped = 0;
+            while popped < 1024 {
+                popped += consumer.pop_slice(1024, |record| bytes.copy_from_slice(record)).unwrap();
             }
         }
-        let theirs = begun.elapsed().as_nanos() as f64 / count as f64;
-        println!(
-            "async 128 B, round {round}: journal {ours:.1} ns, one-to-one ring and checksum, popped as well {theirs:.1} ns ({sum:x})"
-        );
     }
+    let each = begun.elapsed().as_nanos() as f64 / count as f64;
+    std::hint::black_box((sum, bytes));
+    // What is left behind the last pops.
+    while consumer.try_pop(&mut Vec::new()).is_ok() {}
+    each
+}
+
+/// The same into the journal, which releases what it has when it is full.
+fn append(journal: &Journal, appender: &mut Appender, count: u64, slice: usize) -> f64 {
+    let (payload, slices) = ([7_u8; 128], [[7_u8; 128]; SLICE]);
+    let begun = Instant::now();
+    for _ in (0..count).step_by(slice) {
+        let pushed =
+            if slice == 1 { appender.try_push(&payload) } else { appender.try_push_slice(&slices[..slice]) };
+        if let Err(JournalError::Full { .. }) = pushed {
+            journal.release(journal.end().unwrap()).unwrap();
+        }
+    }
+    begun.elapsed().as_nanos() as f64 / count as f64
+}
+
+/// Medians of several runs, each of the two in turn.
+fn asynchronous(directory: &Path, extent: Extent) {
+    let count = extent.records;
+    let ring_at = |segment: &Segment| {
+        let ring = RecordRing::open_or_create(segment, "ring", MIB as usize).unwrap();
+        (ring.producer().unwrap(), ring.consumer().unwrap())
+    };
+    let path = |name: &str| directory.join(name);
+    let in_file = Segment::at_path(path("ring")).size(4 * MIB).create().unwrap();
+    let in_memory = Segment::memfd("ring").size(4 * MIB).create().unwrap();
+    let options = JournalOptions::new().capacity(4 * MIB);
+    let size = options.required_size().unwrap() + MIB;
+    let memory_journal =
+        Journal::create(&Segment::memfd("log").size(size).create().unwrap(), "log", options).unwrap();
+    for slice in [1, SLICE] {
+        let name = if slice == 1 { "one by one" } else { "in slices of 16" };
+        let (mut producer, mut consumer) = ring_at(&in_memory);
+        let mut appender = memory_journal.appender(Acknowledge::Async).unwrap();
+        let mut times = [const { Vec::new() }; 2];
+        for _ in 0..5 {
+            times[0].push(append(&memory_journal, &mut appender, count, slice));
+            times[1].push(ring(&mut producer, &mut consumer, count, slice));
+        }
+        say(&format!("async 128 B {name}, in memory, many laps"), times);
+        drop((producer, consumer));
+        let (mut producer, mut consumer) = ring_at(&in_file);
+        for prefaulted in [true, false] {
+            let mut times = [const { Vec::new() }; 2];
+            for round in 0..3 {
+                let bytes = count * 192 + MIB;
+                let journal = journal(directory, &format!("async-{slice}-{prefaulted}-{round}"), bytes);
+                let mut appender = journal.appender(Acknowledge::Async).unwrap();
+                if prefaulted {
+                    journal.prefault(bytes).unwrap();
+                }
+                times[0].push(append(&journal, &mut appender, count, slice));
+                times[1].push(ring(&mut producer, &mut consumer, count, slice));
+            }
+            let pages = if prefaulted { "pages made ready" } else { "clean pages" };
+            say(&format!("async 128 B {name}, in a file, {pages}"), times);
+        }
+        drop((producer, consumer));
+    }
+    let journal = journal(directory, "read", count * 192 + MIB);
+    append(&journal, &mut journal.appender(Acknowledge::Async).unwrap(), count, 1);
     let (mut reader, mut bytes) = (journal.reader_from_oldest(), Vec::new());
     let (begun, mut read) = (Instant::now(), 0_u64);
     while reader.try_pop(&mut bytes).is_ok() {
@@ -92,6 +151,14 @@ fn asynchronous(directory: &Path, extent: Extent) {
     }
     let each = begun.elapsed().as_nanos() as f64 / read as f64;
     println!("read and checked, 128 B: {each:.1} ns");
+}
+
+fn say(what: &str, mut times: [Vec<f64>; 2]) {
+    let [ours, theirs] = times.each_mut().map(|times| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    });
+    println!("{what}: journal {ours:.1} ns, one-to-one ring and checksum {theirs:.1} ns, ratio {:.2}", ours / theirs);
 }
 
 fn every_commit(directory: &Path, extent: Extent, payload: usize) {

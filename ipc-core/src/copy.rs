@@ -276,6 +276,20 @@ pub fn prefetch(start: *const u8, len: usize) {
     let _ = (start, len);
 }
 
+/// As [`prefetch`], to write them.
+#[inline(always)]
+pub fn prefetch_to_write(start: *const u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..len).step_by(crate::sync::CACHE_LINE) {
+        // SAFETY: as in `prefetch`; a processor without the instruction does nothing.
+        unsafe {
+            asm!("prefetchw [{}]", in(reg) start.wrapping_add(offset), options(nostack, preserves_flags, readonly))
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, len);
+}
+
 /// Writes a short run of values to shared memory, such as those of one cache line, one after the other.
 ///
 /// Small values go word by word like a single one, for the same reason: a producer that has just filled its slice would wait here until its last

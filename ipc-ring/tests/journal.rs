@@ -439,6 +439,10 @@ fn damaged_headers_and_superblocks_are_refused() {
     assert!(Segment::at_path(&path).open().is_err());
 }
 
+/// Control words that are scribbled over: who flushes, and the roles of the members.
+const LEADER: usize = 640;
+const MEMBERS: usize = 2048;
+
 /// Changes a word behind the records of a journal that is open: a control word, or, from 12288 on, a line's.
 fn scribble(path: &Path, at: usize, change: impl FnOnce(u64) -> u64) {
     let bytes = std::fs::read(path).unwrap();
@@ -517,4 +521,158 @@ fn a_full_disk_is_an_error_when_the_journal_is_made() {
     let error = Segment::at_path(&path).size(1 << 50).create().unwrap_err();
     assert!(matches!(error, Error::NoSpace { .. } | Error::System { .. } | Error::LimitReached { .. }), "{error}");
     assert!(!path.exists());
+}
+
+/// Found by the fuzz target of recovery: who called waited without end for a leader that was its own process, and did not lead.
+#[test]
+fn a_leader_that_is_this_process_and_does_not_lead_is_replaced() {
+    let directory = directory();
+    let path = directory.path().join("segment");
+    let segment = segment(&path);
+    let journal = Journal::create(&segment, "log", options()).unwrap();
+    let mut appender = journal.appender(Acknowledge::EveryCommit).unwrap();
+    let peer = segment.peer_id().to_bits();
+    let own = |_| peer;
+    let (mut bytes, mut pushed) = (Vec::new(), 0);
+    let mut push = |appender: &mut Appender| {
+        appender.push(&record(pushed, 40)).unwrap();
+        pushed += 1;
+    };
+    for act in 0..6 {
+        push(&mut appender);
+        scribble(&path, LEADER, own);
+        match act {
+            0 => journal.checkpoint().unwrap(),
+            1 => assert_eq!(journal.flush().unwrap(), journal.end().unwrap()),
+            2 => drop(journal.cursor("new").unwrap()),
+            3 => journal.remove_cursor("new").unwrap(),
+            4 => push(&mut appender),
+            // With the claims of a member that this process is said to be as well.
+            _ => {
+                // Its handle has place 2.
+                let other = open(&path).unwrap();
+                let mut claimer = other.appender(Acknowledge::Async).unwrap();
+                let claim = claimer.claim(100).unwrap();
+                let end = journal.end().unwrap();
+                scribble(&path, MEMBERS + 8 * 3, own);
+                push(&mut appender);
+                assert!(journal.durable() > end);
+                drop(claim);
+            }
+        }
+    }
+    assert!(!journal.is_poisoned());
+    let mut reader = journal.reader_from_oldest();
+    for number in 0..pushed {
+        reader.try_pop(&mut bytes).unwrap();
+        assert_eq!(bytes, record(number, 40));
+    }
+    drop(appender);
+    scribble(&path, LEADER, own);
+    journal.close().unwrap();
+    assert!(open(&path).unwrap().report().clean);
+}
+
+/// Nothing tells a leader that takes long from a living one whose name somebody wrote there: but the caller can say how long it waits.
+#[test]
+fn waits_for_a_leader_that_lives_and_does_not_lead_end_at_the_deadline() {
+    let (_directory, path, journal) = scratch();
+    let mut appender = journal.appender(Acknowledge::Async).unwrap();
+    appender.push(b"one").unwrap();
+    let other = Segment::at_path(&path).open().unwrap();
+    scribble(&path, LEADER, |_| other.peer_id().to_bits());
+    let soon = || Instant::now() + Duration::from_millis(5);
+    let timed_out = |error| matches!(error, JournalError::TimedOut);
+    assert!(timed_out(journal.flush_deadline(soon()).unwrap_err()));
+    assert!(timed_out(journal.wait_durable_deadline(64, soon()).unwrap_err()));
+    assert!(timed_out(journal.checkpoint_deadline(soon()).unwrap_err()));
+    assert!(timed_out(journal.cursor_deadline("new", soon()).unwrap_err()));
+    assert!(timed_out(journal.remove_cursor_deadline("new", soon()).unwrap_err()));
+    assert!(timed_out(appender.flush_deadline(soon()).unwrap_err()));
+    appender.set_acknowledge(Acknowledge::EveryCommit).unwrap();
+    let late = appender.push_deadline(b"two", soon()).unwrap_err();
+    assert!(matches!(late, JournalError::NotYetDurable { .. }), "{late}");
+    let cancel = ipc_core::wait::Cancel::new();
+    cancel.cancel();
+    appender.set_cancel(Some(cancel));
+    let late = appender.push(b"three").unwrap_err();
+    let JournalError::NotYetDurable { end, .. } = late else { panic!("{late}") };
+    // It is gone, and nobody has to be waited for.
+    drop(other);
+    assert!(journal.wait_durable(end).unwrap() >= end);
+    assert_eq!(read_all(&journal), [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+}
+
+#[test]
+fn a_slice_is_there_as_a_whole() {
+    let (_directory, path, journal) = scratch();
+    let mut appender = journal.appender(Acknowledge::EveryCommit).unwrap();
+    let mut cursor = journal.cursor("all").unwrap();
+    let (mut pushed, mut read, mut bytes) = (0_u64, 0, Vec::new());
+    // Over the end of the area, and around it, several times.
+    for count in (0..60).cycle().take(400) {
+        let records: Vec<_> = (0..count).map(|index| record(pushed + index, (index * 13 % 90) as usize)).collect();
+        let before = journal.end().unwrap();
+        let appended = appender.push_slice(&records).unwrap();
+        assert_eq!(appended.end, journal.end().unwrap());
+        assert!(appended.position >= before && appended.durable >= appended.end);
+        pushed += count;
+        while read < pushed {
+            let found = cursor.try_pop(&mut bytes).unwrap();
+            assert_eq!((bytes.len(), &bytes), ((read + count - pushed) as usize * 13 % 90, &record(read, bytes.len())));
+            assert!(read + count != pushed || found.position == appended.position);
+            read += 1;
+        }
+        assert!(matches!(cursor.try_pop(&mut bytes), Err(JournalError::Empty)));
+        cursor.acknowledge();
+    }
+    assert!(journal.oldest() > 4 * journal.capacity());
+    let half = vec![[0; 1000]; 32];
+    assert!(matches!(appender.push_slice(&half), Err(JournalError::TooLarge { len: 32_000, max: 32_768 })));
+    assert!(matches!(appender.push_slice(&[[0; 9000]]), Err(JournalError::TooLarge { len: 9000, max: 8192 })));
+    let full = loop {
+        match appender.try_push_slice(&half[..8]) {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&full, JournalError::Full { held_by: Some(name), .. } if name == "all"), "{full}");
+    let soon = Instant::now() + Duration::from_millis(5);
+    assert!(matches!(appender.push_slice_deadline(&half[..8], soon), Err(JournalError::TimedOut)));
+    let end = journal.end().unwrap();
+    journal.verify().unwrap();
+    drop((appender, cursor, journal));
+    let journal = open(&path).unwrap();
+    assert_eq!(journal.report().end, end);
+    journal.verify().unwrap();
+}
+
+/// A record whose length is another one when it is asked for again: as with any code of a caller's.
+struct Fickle(std::cell::Cell<usize>);
+
+impl AsRef<[u8]> for Fickle {
+    fn as_ref(&self) -> &[u8] {
+        self.0.set(self.0.get() + 1);
+        &[7; 4096][..if self.0.get() > 1 { 10 } else { 1000 }]
+    }
+}
+
+#[test]
+fn a_slice_that_cannot_be_written_leaves_nothing() {
+    let (_directory, path, journal) = scratch();
+    let mut appender = journal.appender(Acknowledge::Async).unwrap();
+    appender.push(b"before").unwrap();
+    let slice: Vec<_> = (0..3).map(|_| Fickle(std::cell::Cell::new(0))).collect();
+    let lost = appender.push_slice(&slice).unwrap_err();
+    let JournalError::ClaimLost { position } = lost else { panic!("{lost}") };
+    appender.push(b"behind").unwrap();
+    assert_eq!(read_all(&journal), [b"before".to_vec(), b"behind".to_vec()]);
+    // What was written of it is no record's beginning either.
+    for inside in (0..position).step_by(64).skip(2) {
+        let reader = journal.reader_from(inside);
+        assert!(matches!(reader, Err(JournalError::InvalidPosition { .. })), "{inside}: {reader:?}");
+    }
+    journal.verify().unwrap();
+    drop((appender, journal));
+    assert_eq!(read_all(&open(&path).unwrap()).len(), 2);
 }

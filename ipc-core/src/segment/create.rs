@@ -173,6 +173,7 @@ impl SegmentOptions {
             behaviour,
             threads,
             repair,
+            private: Mutex::default(),
         }))
     }
 }

@@ -25,6 +25,7 @@ pub use options::{DEFAULT_OBJECTS, DEFAULT_PEERS, DEFAULT_SIZE, HugePages, Segme
 pub use region::{Object, Region};
 pub use view::{ObjectView, SegmentView};
 
+use std::any::Any;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -89,7 +90,11 @@ struct Attachment {
     threads: Mutex<()>,
     /// The same, for the lock of repairs, which is held across calls that take the one above.
     repair: Mutex<()>,
+    /// What the handles of an object share in this process's own memory, by the object's place.
+    private: Mutex<Vec<(u64, Arc<Private>)>>,
 }
+
+type Private = dyn Any + Send + Sync;
 
 /// From [`Segment::lock_for_repair`]; freed when it drops, the kernel's lock first.
 #[derive(Debug)]
@@ -188,6 +193,7 @@ impl Segment {
             process,
             threads: Mutex::new(()),
             repair: Mutex::new(()),
+            private: Mutex::default(),
             ..**inner
         }))
     }
@@ -312,6 +318,21 @@ impl Segment {
         let bytes =
             ByteLock::acquire(self.lease_file(), lease_bytes::REPAIR, Lock::Exclusive, "the repair of the segment")?;
         Ok(RepairLock { _bytes: bytes, _threads: threads })
+    }
+
+    /// What all handles of one object share that were opened through this attachment, in memory that no other process writes: for crates whose objects have
+    /// to know what this process itself is at, whatever shared memory says of it. Made by the first who asks; a fork child's attachment has its own.
+    ///
+    /// `None` if another type was asked for before.
+    pub fn private_state<T: Any + Send + Sync + Default>(&self, region: &Region) -> Option<Arc<T>> {
+        let mut private = self.inner.private.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = private.iter().find(|(at, _)| *at == region.offset()).map(|(_, state)| Arc::clone(state));
+        let state = known.unwrap_or_else(|| {
+            let state: Arc<Private> = Arc::new(T::default());
+            private.push((region.offset(), Arc::clone(&state)));
+            state
+        });
+        state.downcast().ok()
     }
 
     /// Whether both are clones of one attachment.

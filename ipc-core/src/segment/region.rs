@@ -73,6 +73,20 @@ impl Region {
         self.map().as_ptr().wrapping_add(self.offset)
     }
 
+    /// Has the kernel make the pages of a part of the range ready to be written, in one system call: who writes them then takes no page fault. A page of a file that was
+    /// flushed, or that the kernel wrote out, takes one again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSpace`](crate::Error::NoSpace) and others of the kernel's.
+    ///
+    /// # Panics
+    ///
+    /// If the part is not inside the range.
+    pub fn prefault(&self, offset: usize, len: usize) -> crate::Result<()> {
+        self.map().prefault_range(self.check(offset, len), len)
+    }
+
     fn check(&self, offset: usize, len: usize) -> usize {
         let inside = offset.checked_add(len).is_some_and(|end| end <= self.len);
         assert!(inside, "{len} bytes at {offset} of {}", self.len);

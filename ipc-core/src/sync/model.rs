@@ -315,6 +315,17 @@ impl AtomicU64 {
 
     /// As the standard library's.
     #[track_caller]
+    pub fn fetch_add(&self, value: u64, ordering: Ordering) -> u64 {
+        if !lives() {
+            return 0;
+        }
+        let before = self.word().fetch_add(value, ordering);
+        self.remember(before.wrapping_add(value));
+        before
+    }
+
+    /// As the standard library's.
+    #[track_caller]
     pub fn fetch_or(&self, value: u64, ordering: Ordering) -> u64 {
         if !lives() {
             return 0;

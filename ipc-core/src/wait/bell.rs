@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::sync::{AtomicU32, Ordering, futex_wait, futex_wake, heavy_fence};
+use crate::sync::{AtomicU32, Ordering, fence, futex_wait, futex_wake, heavy_fence};
 
 const NOBODY: u32 = 0;
 const SLEEPING: u32 = 1;
@@ -42,6 +42,8 @@ pub struct Bell<'a> {
     word: &'a AtomicU32,
     /// Whether others may sleep here as well.
     many: bool,
+    /// Whether who rings executes a full fence before.
+    full: bool,
 }
 
 /// How an attempt to sleep ended.
@@ -56,12 +58,25 @@ pub(super) enum Sleep {
 impl<'a> Bell<'a> {
     /// The bell that `word` stands for, on which one side sleeps.
     pub fn new(word: &'a AtomicU32) -> Self {
-        Self { word, many: false }
+        Self { word, many: false, full: false }
     }
 
     /// The bell that `word` stands for, on which any number of processes sleep: a ring wakes all of them.
     pub fn of_many(word: &'a AtomicU32) -> Self {
-        Self { word, many: true }
+        Self { word, many: true, full: false }
+    }
+
+    /// The same bell, where whoever rings calls [`ring_after_full_fence`](Self::ring_after_full_fence): for what is rung so seldom that a fence does not matter. Falling asleep costs no
+    /// barrier on other cores then, and whether the publisher is registered does not matter.
+    pub fn with_full_fences(self) -> Self {
+        Self { full: true, ..self }
+    }
+
+    /// As [`ring`](Self::ring), with the fence in it.
+    pub fn ring_after_full_fence(&self) -> bool {
+        // Between the publishing store and the look at the announcement; pairs with the one in `sleep`: the argument above, with both fences executed where they stand.
+        fence(Ordering::SeqCst);
+        self.ring()
     }
 
     /// Wakes the sleeper, if there is one; returns whether there was. Call it after publishing and a [`light_fence`](crate::sync::light_fence).
@@ -105,7 +120,13 @@ impl<'a> Bell<'a> {
         look: impl FnOnce() -> bool,
     ) -> Sleep {
         let announced = self.announce();
-        let fenced = heavy_fence();
+        let fenced = if self.full {
+            fence(Ordering::SeqCst);
+            true
+        } else {
+            heavy_fence()
+        };
+        let registered = registered || self.full;
         if look() {
             self.take_back();
             return Sleep::NotNeeded;

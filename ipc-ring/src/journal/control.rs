@@ -4,7 +4,7 @@
 use std::ptr::NonNull;
 
 use ipc_core::peer::Role;
-use ipc_core::sync::{self, AtomicU32, AtomicU64, LINE_PAIR, Ordering};
+use ipc_core::sync::{self, AtomicU32, AtomicU64, LINE_PAIR, MODEL, Ordering};
 use ipc_core::wait::Bell;
 use ipc_core::{Error, Object, Region};
 
@@ -37,6 +37,10 @@ const DURABLE_BELL: usize = 7 * LINE_PAIR;
 const ROOM_BELL: usize = 8 * LINE_PAIR;
 /// Released without a cursor.
 const RELEASED: usize = 9 * LINE_PAIR;
+/// How many came to wait for a flush since the last one began.
+const ARRIVED: usize = 10 * LINE_PAIR;
+/// How many those were whom the last flushes were for.
+const GROUP: usize = LEADER + 8;
 /// A role each: who may have claims.
 const MEMBERS: usize = 16 * LINE_PAIR;
 /// A pair of lines each.
@@ -44,8 +48,25 @@ const CURSORS: usize = MEMBERS + MAX_MEMBERS * 8;
 /// Bytes of all of it.
 pub(super) const CONTROL: usize = (CURSORS + MAX_CURSORS * LINE_PAIR).next_multiple_of(4096);
 
+/// All words but those of the lines.
+const WORDS: [(usize, usize); 13] = [
+    (SESSION, FENCES + 8),
+    (TAIL, 8),
+    (PUBLISHED, 8),
+    (DURABLE, 8),
+    (HEAD, 8),
+    (LEADER, GROUP + 8 - LEADER),
+    (READERS_BELL, 8),
+    (DURABLE_BELL, 8),
+    (ROOM_BELL, 8),
+    (RELEASED, 8),
+    (ARRIVED, 8),
+    (MEMBERS, MAX_MEMBERS * 8),
+    (CURSORS, MAX_CURSORS * LINE_PAIR),
+];
+
 /// Places for handles and appenders.
-pub(super) const MAX_MEMBERS: usize = 256;
+pub(super) const MAX_MEMBERS: usize = if MODEL { 4 } else { 256 };
 
 // Offsets in a cursor's lines.
 const CURSOR_ROLE: usize = 0;
@@ -81,6 +102,41 @@ pub(super) enum Found {
 
 const TAG_BITS: u32 = 30;
 const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+
+/// A position, with where in the area it is, and in which lap: found out once, by a division.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) position: u64,
+    /// From the beginning of the area: below its length.
+    pub(super) at: u64,
+    tag: u64,
+}
+
+/// The lap of the last place: the next one is mostly in the same, and is found without a division.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lap {
+    begun: u64,
+    data: u64,
+    epoch: u64,
+    tag: u64,
+}
+
+impl Lap {
+    pub(super) fn new(data: u64, epoch: u64) -> Self {
+        Self { begun: 0, data, epoch, tag: tag(0, data, epoch) }
+    }
+
+    /// Where a position is. Any position: it may come from a damaged word.
+    #[inline(always)]
+    pub(super) fn place(&mut self, position: u64) -> Place {
+        let mut at = position.wrapping_sub(self.begun);
+        if at >= self.data {
+            at = position % self.data;
+            (self.begun, self.tag) = (position - at, tag(position, self.data, self.epoch));
+        }
+        Place { position, at, tag: self.tag }
+    }
+}
 
 /// How a claim begins, is made, and ends: laps count on through sessions, two for each, since recovery may go back by less than one. So a word of an older lap, or of
 /// what was in the pages when the power went, is always of a lower tag, until a line was no record's beginning for 2^30 laps.
@@ -118,7 +174,6 @@ impl Claim {
 #[derive(Debug, Clone)]
 pub(super) struct Control {
     base: NonNull<u8>,
-    data: u64,
     lines: u64,
     region: Region,
 }
@@ -140,7 +195,9 @@ impl Control {
         let end = Self::len(geometry).and_then(|len| len.checked_add(at as u64));
         match NonNull::new(region.as_ptr().wrapping_add(at)) {
             Some(base) if end.is_some_and(|end| end <= region.len() as u64) && at.is_multiple_of(LINE_PAIR) => {
-                Ok(Self { base, data: geometry.data, lines: geometry.lines(), region })
+                WORDS.iter().for_each(|(word, len)| sync::enroll(&region, at + word, *len));
+                sync::enroll(&region, at + CONTROL, geometry.lines() as usize * 8);
+                Ok(Self { base, lines: geometry.lines(), region })
             }
             _ => Err(object.corrupted("the size of a journal", format!("{end:?}"), region.len())),
         }
@@ -200,6 +257,12 @@ impl Control {
     pub(super) fn released(&self) -> &AtomicU64 {
         self.u64(RELEASED)
     }
+    pub(super) fn arrived(&self) -> &AtomicU64 {
+        self.u64(ARRIVED)
+    }
+    pub(super) fn group(&self) -> &AtomicU64 {
+        self.u64(GROUP)
+    }
     pub(super) fn leader(&self) -> Role<'_> {
         Role::new(self.u64(LEADER), "leader of the journal's flushes")
     }
@@ -208,7 +271,7 @@ impl Control {
         Bell::of_many(self.u32(READERS_BELL))
     }
     pub(super) fn durable_bell(&self) -> Bell<'_> {
-        Bell::of_many(self.u32(DURABLE_BELL))
+        Bell::of_many(self.u32(DURABLE_BELL)).with_full_fences()
     }
     pub(super) fn room_bell(&self) -> Bell<'_> {
         Bell::of_many(self.u32(ROOM_BELL))
@@ -255,40 +318,59 @@ impl Control {
 
     /// Makes everything zero but the words of the lines: under the lock, when nobody has claims.
     pub(super) fn clear(&self) {
-        for at in (0..CONTROL).step_by(8) {
+        for at in WORDS.iter().flat_map(|(at, len)| (*at..at + len).step_by(8)) {
             self.u64(at).store(0, Ordering::Relaxed);
         }
     }
 
     #[inline(always)]
-    fn line(&self, position: u64) -> &AtomicU64 {
-        let line = (position / LINE) % self.lines;
+    fn line(&self, place: Place) -> &AtomicU64 {
+        // Places are made of this journal's `data`, and are below it.
+        let line = (place.at / LINE).min(self.lines - 1);
         // SAFETY: below `lines`, for which the region has room (checked in `new`); otherwise as above.
         unsafe { sync::word64(self.base.add(CONTROL + line as usize * 8)) }
     }
 
-    /// Looks at the word of the line at `position`.
+    /// Looks at the word of the line at a place.
     #[inline(always)]
-    pub(super) fn look(&self, position: u64, epoch: u64) -> Found {
+    pub(super) fn look(&self, place: Place) -> Found {
         // Pairs with the Release of `exchange`: who sees a record committed sees its bytes.
-        Claim::decode(self.line(position).load(Ordering::Acquire), tag(position, self.data, epoch))
+        Claim::decode(self.line(place).load(Ordering::Acquire), place.tag)
     }
 
     /// Claims a line that [`look`](Self::look) found free, with the word found.
     #[inline(always)]
-    pub(super) fn claim(&self, position: u64, epoch: u64, found: u64, claim: Claim) -> bool {
-        let word = claim.encode(tag(position, self.data, epoch));
+    pub(super) fn claim(&self, place: Place, found: u64, claim: Claim) -> bool {
+        let word = claim.encode(place.tag);
         // Names the claimer in the step that claims. AcqRel: a successor's claim, which is found through ours, comes after it.
-        self.line(position).compare_exchange(found, word, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.line(place).compare_exchange(found, word, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Changes a claim into another one, if it is still what it was.
     #[inline(always)]
-    pub(super) fn exchange(&self, position: u64, epoch: u64, from: Claim, to: Claim) -> bool {
-        let tag = tag(position, self.data, epoch);
+    pub(super) fn exchange(&self, place: Place, from: Claim, to: Claim) -> bool {
         // Release: the record's bytes before "committed". Pairs with the Acquire of `look`.
-        let (from, to) = (from.encode(tag), to.encode(tag));
-        self.line(position).compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let (from, to) = (from.encode(place.tag), to.encode(place.tag));
+        self.line(place).compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes a record out of the inside of a claim that is skipped: one that was to be published together with it.
+    pub(super) fn forget(&self, place: Place, claim: Claim) {
+        let _ = self.line(place).compare_exchange(claim.encode(place.tag), 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Has the kernel make the pages with the words of some lines ready to be written.
+    pub(super) fn prefault(&self, at: u64, len: u64) -> Result<(), Error> {
+        let (from, to) = ((at / LINE).min(self.lines), (at + len).div_ceil(LINE).min(self.lines));
+        let base = self.base.as_ptr().addr() - self.region.as_ptr().addr();
+        self.region.prefault(base + CONTROL + from as usize * 8, (to - from) as usize * 8)
+    }
+
+    /// Asks for the word of a line that is to be claimed soon.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, at: u64) {
+        let line = (at / LINE).min(self.lines - 1);
+        ipc_core::copy::prefetch_to_write(self.base.as_ptr().wrapping_add(CONTROL + line as usize * 8), 8);
     }
 }
 

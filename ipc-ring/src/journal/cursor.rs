@@ -1,6 +1,7 @@
 //! Named cursors: readers whose place is kept in the journal.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Instant;
 
 use ipc_core::peer::RoleState;
 use ipc_core::sync::Ordering;
@@ -55,12 +56,26 @@ impl Journal {
     ///
     /// [`JournalError::InvalidName`], [`JournalError::TooMany`]; [`Error::RoleHeld`](ipc_core::Error::RoleHeld) if a living process has it; for a new one also a failed flush.
     pub fn cursor(&self, name: &str) -> Result<Cursor, JournalError> {
+        self.cursor_by(name, None)
+    }
+
+    /// As [`cursor`](Self::cursor); to make one, waits for another process's flush until the deadline only.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`JournalError::TimedOut`].
+    pub fn cursor_deadline(&self, name: &str, deadline: Instant) -> Result<Cursor, JournalError> {
+        self.cursor_by(name, Some(deadline))
+    }
+
+    fn cursor_by(&self, name: &str, deadline: Option<Instant>) -> Result<Cursor, JournalError> {
+        let terms = Terms { deadline, ..Terms::default() };
         let (shared, bytes) = (&self.shared, encode(name)?);
         shared.check()?;
         let index = match self.find_cursor(&bytes) {
             Some(index) => index,
             // As the leader: nobody gives space away meanwhile that it should hold.
-            None => shared.lead_until(Terms::default(), |_| {
+            None => shared.lead_until(terms, |_| {
                 if let Some(index) = self.find_cursor(&bytes) {
                     return Ok(index);
                 }
@@ -88,9 +103,23 @@ impl Journal {
     ///
     /// [`JournalError::NoSuchCursor`], [`Error::RoleHeld`](ipc_core::Error::RoleHeld), a failed flush.
     pub fn remove_cursor(&self, name: &str) -> Result<(), JournalError> {
+        self.remove_cursor_by(name, None)
+    }
+
+    /// As [`remove_cursor`](Self::remove_cursor), but waits for another process's flush until the deadline only.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`JournalError::TimedOut`].
+    pub fn remove_cursor_deadline(&self, name: &str, deadline: Instant) -> Result<(), JournalError> {
+        self.remove_cursor_by(name, Some(deadline))
+    }
+
+    fn remove_cursor_by(&self, name: &str, deadline: Option<Instant>) -> Result<(), JournalError> {
+        let terms = Terms { deadline, ..Terms::default() };
         let (shared, bytes) = (&self.shared, encode(name)?);
         shared.check()?;
-        shared.lead_until(Terms::default(), |_| {
+        shared.lead_until(terms, |_| {
             let missing = || JournalError::NoSuchCursor { name: name.to_owned() };
             let index = self.find_cursor(&bytes).ok_or_else(missing)?;
             let role = shared.control.cursor_role(index);

@@ -98,6 +98,14 @@ pub enum JournalError {
         /// Where it was.
         position: u64,
     },
+    /// The record is appended, and the deadline passed, or the wait was cancelled, before it was durable: [`wait_durable`](super::Journal::wait_durable) with its end goes on waiting.
+    #[error("the record at {position} is appended, and was not durable when the wait for that ended; it is when everything before {end} is")]
+    NotYetDurable {
+        /// Where it begins.
+        position: u64,
+        /// Where it ends.
+        end: u64,
+    },
     /// There is nothing to read yet: only from calls that do not wait.
     #[error("there is no further record yet")]
     Empty,

@@ -63,12 +63,15 @@ impl Drop for Flusher {
 
 fn run(journal: &Journal, within: Duration, stop: &Cancel) -> Result<(), JournalError> {
     let shared = &journal.shared;
+    let ahead = (shared.store.geometry().data / 8).min(1 << 20);
     let terms = Terms { strategy: WaitStrategy::sleep(), deadline: None, cancel: Some(stop) };
     loop {
         let look = || {
             let durable = shared.control.durable_mark().load(Ordering::Acquire);
             Ok((shared.frontier(false)? > durable).then_some(()))
         };
+        // Advice: where it cannot be followed, appends take their page faults.
+        let _ = shared.prefault(shared.control.tail().load(Ordering::Acquire), ahead);
         match shared.wait(shared.control.readers_bell(), terms, look, || shared.frontier(true).map(drop)) {
             Ok(()) => std::thread::sleep(within),
             Err(JournalError::Cancelled) => return journal.flush().map(drop),

@@ -1,6 +1,7 @@
 //! The bytes that last: superblock, header, the frame of a record. docs/FORMAT.md draws them.
 
 use bytemuck::{Pod, Zeroable};
+use ipc_core::sync::MODEL;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use super::error::JournalError;
@@ -10,13 +11,15 @@ use super::rules::Rules;
 pub(super) const LINE: u64 = 64;
 /// Bytes of a record's frame, before its payload.
 pub(super) const FRAME: u64 = 48;
+/// Most lines of a claim, or of a record.
+pub(super) const MAX_LINES: u64 = 0xFF_FFFF;
 /// Bytes of a cursor's name at most.
 pub(super) const MAX_NAME: usize = 40;
 /// Most cursors that a journal can have.
-pub(super) const MAX_CURSORS: usize = 48;
+pub(super) const MAX_CURSORS: usize = if MODEL { 1 } else { 48 };
 
 const MAGIC: u64 = u64::from_le_bytes(*b"JOURNAL\n");
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const HEADER_MAGIC: u64 = u64::from_le_bytes(*b"jheader\n");
 
 /// Sizes of a journal, all that follows from them, and who it is. Fixed when it is made.
@@ -316,14 +319,18 @@ impl Frame {
         (self.shape >> 32 & 0xFF_FFFF) * LINE
     }
 
-    /// The seed of the payload's checksum: everything else that has to be right. Each word is mixed in by a multiplication that loses nothing, so
-    /// that two frames that differ in one word never have the same.
+    /// The seed of the payload's checksum: everything else that has to be right. Each word is multiplied by an odd number of its own, which loses nothing, so
+    /// that two frames that differ in one word never have the same. The products do not wait for each other, as those of a chain do.
+    #[inline(always)]
     pub(super) fn seed(&self, id: u64) -> u64 {
-        const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-        [self.shape, self.position, self.epoch, self.time, self.durable].into_iter().fold(id, |mixed, word| {
-            let mixed = (mixed ^ word).wrapping_mul(ODD);
-            mixed ^ mixed >> 29
-        })
+        // The primes of XXH64.
+        let sum = (self.shape.wrapping_mul(0x9E37_79B1_85EB_CA87))
+            .wrapping_add(self.position.wrapping_mul(0xC2B2_AE3D_27D4_EB4F))
+            .wrapping_add(self.epoch.wrapping_mul(0x1656_67B1_9E37_79F9))
+            .wrapping_add(self.time.wrapping_mul(0x85EB_CA77_C2B2_AE63))
+            .wrapping_add(self.durable.wrapping_mul(0x27D4_EB2F_1656_67C5));
+        let mixed = (sum ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed ^ mixed >> 29
     }
 
     /// The checksum over frame and payload.

@@ -21,7 +21,7 @@ pub struct JournalGrant<'a> {
 impl<'a> JournalGrant<'a> {
     pub(super) fn new(appender: &'a mut Appender, room: Room, len: usize) -> Self {
         let store = &appender.shared.store;
-        let place = store.backend().place(store.offset(room.position) + FRAME, len);
+        let place = store.backend().place(store.offset_at(room.place.at) + FRAME, len);
         Self { appender, room: Some(room), place, len }
     }
 
@@ -39,7 +39,8 @@ impl<'a> JournalGrant<'a> {
         let store = &self.appender.shared.store;
         frame.checksum = frame.checksum_of(store.geometry().id, &self[..len]);
         store.write_frame(&frame);
-        self.appender.commit(room)
+        self.appender.open = None;
+        self.appender.commit(room, None)
     }
 }
 

@@ -1,17 +1,19 @@
 //! One flushes for all: the leader, in whichever thread of whichever process comes first. And what the dead have left.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::sync::atomic::Ordering as StdOrdering;
+use std::time::{Duration, Instant};
 
 use ipc_core::Error;
 use ipc_core::peer::{Claim as RoleClaim, RoleState};
-use ipc_core::sync::{Ordering, light_fence};
+use ipc_core::sync::{MODEL, Ordering, light_fence};
 use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy, coarse_time};
 
-use super::control::{Claim, ClaimState, Found};
+use super::control::{Claim, ClaimState, Found, Lap};
 use super::error::JournalError;
 use super::format::{Frame, Kind, LINE};
 use super::open::{Journal, Shared};
+use super::own::OwnLead;
 
 /// A wait's terms.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,10 +23,17 @@ pub(super) struct Terms<'a> {
     pub(super) cancel: Option<&'a Cancel>,
 }
 
+/// The next of those whom the last flushes were for is waited for this part of what the last one took.
+const GATHER: u32 = 6;
+/// Looks, with the processor given up between them, before a sleep for those who are about to commit.
+const YIELDS: usize = if MODEL { 0 } else { 20 };
+
 /// The leader's role, held. If it is dropped before its act has come to an end, in a panic, nobody knows what became of the flush.
 struct Leading<'a> {
     shared: &'a Shared,
     ended: bool,
+    /// Given back after the role.
+    own: Option<OwnLead<'a>>,
 }
 
 impl Drop for Leading<'_> {
@@ -36,8 +45,8 @@ impl Drop for Leading<'_> {
         // While the role is held by somebody dead, that tells his successor that a flush was under way: so it is given back only after the outcome is known and,
         // if it was an error, said.
         self.shared.control.leader().release(&self.shared.segment);
-        light_fence();
-        self.shared.control.durable_bell().ring();
+        self.own = None;
+        self.shared.control.durable_bell().ring_after_full_fence();
         if !self.ended {
             self.shared.control.room_bell().ring();
             self.shared.control.readers_bell().ring();
@@ -77,6 +86,16 @@ impl Journal {
         self.shared.wait_durable(published, Terms::default())
     }
 
+    /// As [`flush`](Self::flush), until the deadline. A flush that has begun is not cut short.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`JournalError::TimedOut`].
+    pub fn flush_deadline(&self, deadline: Instant) -> Result<u64, JournalError> {
+        let published = self.shared.frontier(true)?;
+        self.shared.wait_durable(published, Terms { deadline: Some(deadline), ..Terms::default() })
+    }
+
     /// Flushes, and writes a header: recovery looks for records behind this point only, cursors are kept where they are now, and what they have released is free. Happens by
     /// itself every quarter of the capacity, at most 16 MiB, and when room is needed.
     ///
@@ -84,8 +103,22 @@ impl Journal {
     ///
     /// As [`flush`](Self::flush).
     pub fn checkpoint(&self) -> Result<(), JournalError> {
+        self.checkpoint_by(None)
+    }
+
+    /// As [`checkpoint`](Self::checkpoint), but waits for another process's flush until the deadline only.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`JournalError::TimedOut`].
+    pub fn checkpoint_deadline(&self, deadline: Instant) -> Result<(), JournalError> {
+        self.checkpoint_by(Some(deadline))
+    }
+
+    fn checkpoint_by(&self, deadline: Option<Instant>) -> Result<(), JournalError> {
         self.shared.check()?;
-        self.shared.lead_until(Terms::default(), |leading| leading.shared.act(true, 0).map(drop))
+        let terms = Terms { deadline, ..Terms::default() };
+        self.shared.lead_until(terms, |leading| leading.shared.act(true, 0).map(drop))
     }
 }
 
@@ -119,9 +152,9 @@ impl Shared {
         let data = self.store.geometry().data;
         let corrupted = |what, position, expected, found| JournalError::Corrupted { what, position, expected, found };
         // Every step goes forward by a line at least, or finds the claim of somebody who lives, or begins anew because a lap has passed.
-        let mut attempts = 4 * data / LINE;
+        let (mut attempts, mut lap) = (4 * data / LINE, Lap::new(data, self.epoch));
         loop {
-            let claim = match self.control.look(at, self.epoch) {
+            let claim = match self.control.look(lap.place(at)) {
                 Found::Taken(claim) => claim,
                 Found::Free(_) => return Ok(at),
                 Found::Later => {
@@ -154,7 +187,9 @@ impl Shared {
     /// Whether a member can still commit its claims: asks the kernel.
     fn lives(&self, member: usize) -> bool {
         match self.control.member(member).state() {
-            RoleState::Held(peer) => peer == self.segment.peer_id() || self.segment.is_alive(peer),
+            // Of this process's own places it knows itself.
+            RoleState::Held(peer) if peer == self.segment.peer_id() => self.own.has(member),
+            RoleState::Held(peer) => self.segment.is_alive(peer),
             RoleState::Released(_) | RoleState::Unclaimed => false,
         }
     }
@@ -162,14 +197,23 @@ impl Shared {
     /// Takes a claim over, as `member`, and turns its lines into skipped ones. If its owner commits it first, or another one takes it, nothing happens: whoever
     /// looks again sees which. Whoever dies in here leaves a claim that is his.
     pub(super) fn skip(&self, at: u64, claim: Claim, member: usize) {
-        let mine = Claim { owner: member, ..claim };
-        if claim != mine && !self.control.exchange(at, self.epoch, claim, mine) {
+        let (mine, mut lap) = (Claim { owner: member, ..claim }, Lap::new(self.store.geometry().data, self.epoch));
+        let place = lap.place(at);
+        if claim != mine && !self.control.exchange(place, claim, mine) {
             return;
+        }
+        // Records that were to be published together with this one.
+        for line in 1..claim.lines {
+            let inside = lap.place(at + line * LINE);
+            if let Found::Taken(record) = self.control.look(inside) {
+                self.store.erase_frame(inside.position);
+                self.control.forget(inside, record);
+            }
         }
         let durable = self.control.durable_mark().load(Ordering::Acquire);
         let frame = Frame::new(Kind::Skip, 0, claim.lines, at, self.epoch, coarse_time(), durable);
         self.store.write_record(frame, &[]);
-        self.control.exchange(at, self.epoch, mine, Claim { state: ClaimState::Skipped, ..mine });
+        self.control.exchange(place, mine, Claim { state: ClaimState::Skipped, ..mine });
         self.ring_for_readers();
     }
 
@@ -178,8 +222,9 @@ impl Shared {
         let mut at = self.control.published().load(Ordering::Acquire).max(self.begun_at);
         let data = self.store.geometry().data;
         let end = self.control.head().load(Ordering::Acquire).saturating_add(data);
+        let mut lap = Lap::new(data, self.epoch);
         while at < end {
-            let Found::Taken(claim) = self.control.look(at, self.epoch) else { break };
+            let Found::Taken(claim) = self.control.look(lap.place(at)) else { break };
             let extent = claim.lines * LINE;
             if extent == 0 || extent > data - at % data {
                 let (expected, found) = ((data - at % data) / LINE, claim.lines);
@@ -247,15 +292,57 @@ impl Shared {
         }
         // Until it is there to be flushed: who commits rings for the readers.
         let published = || Ok((self.frontier(false)? >= position).then_some(()));
+        for _ in 0..YIELDS {
+            if published()?.is_some() {
+                break;
+            }
+            // Mostly somebody who was woken together with us, and is as far in a moment.
+            std::thread::yield_now();
+        }
         self.wait(self.control.readers_bell(), terms, published, || self.frontier(true).map(drop))?;
+        self.control.arrived().fetch_add(1, Ordering::Relaxed);
+        let lead = |leading: &Leading<'_>| {
+            leading.shared.gather();
+            leading.shared.act(false, 0).map(drop)
+        };
         loop {
             if let Some(durable) = done()? {
                 return Ok(durable);
             }
-            if self.lead(false, |leading| leading.shared.act(false, 0).map(drop))?.is_none() {
+            if self.lead(false, lead)?.is_none() {
                 self.wait_for_leader(terms, done)?;
             }
         }
+    }
+
+    /// Waits a little for those who waited for the last flushes, and who were woken just now: without it the first of them flushes his record alone, and the others' is
+    /// the next flush. How many they are is a hint, and how long it takes is bounded by this process's own clock.
+    fn gather(&self) {
+        let expected = self.control.group().load(Ordering::Relaxed);
+        if MODEL || expected < 2 {
+            return;
+        }
+        let flush = Duration::from_nanos(self.own.flush.load(StdOrdering::Relaxed));
+        let begun = Instant::now();
+        let (mut arrived, mut last) = (0, begun);
+        loop {
+            let (now, before) = (Instant::now(), arrived);
+            arrived = self.control.arrived().load(Ordering::Relaxed);
+            if arrived > before {
+                last = now;
+            }
+            if arrived >= expected || now - last > flush / GATHER || now - begun > flush {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Notes for whom this flush is.
+    fn note_group(&self) {
+        let arrived = self.control.arrived().swap(0, Ordering::Relaxed);
+        let before = self.control.group().load(Ordering::Relaxed);
+        self.control.group().store(arrived.max(before / 2), Ordering::Relaxed);
     }
 
     /// Waits until the leader is done, or dead.
@@ -266,7 +353,11 @@ impl Shared {
     ) -> Result<(), JournalError> {
         let dead = Cell::new(false);
         let look = || {
-            let led = matches!(self.control.leader().state(), RoleState::Held(_)) && !dead.get();
+            let led = match self.control.leader().state() {
+                RoleState::Held(leader) if leader == self.segment.peer_id() => self.own.leads(),
+                RoleState::Held(_) => !dead.get(),
+                RoleState::Released(_) | RoleState::Unclaimed => false,
+            };
             Ok((!led || done()?.is_some()).then_some(()))
         };
         let ask = || {
@@ -285,20 +376,26 @@ impl Shared {
         act: impl FnOnce(&Leading<'_>) -> Result<T, JournalError>,
     ) -> Result<Option<T>, JournalError> {
         self.check_poison()?;
+        let Some(own) = self.own.lead() else { return Ok(None) };
         let role = self.control.leader();
-        if let RoleState::Held(leader) = role.state() {
-            // One of our own threads lives.
-            ask |= leader != self.segment.peer_id() && !self.segment.is_alive(leader);
-            if !ask {
-                return Ok(None);
+        let claim = match role.state() {
+            // No thread of this process leads: who wrote that it does was a peer that does not follow the protocol. Nobody knows what it is about: as if one had died at it.
+            RoleState::Held(leader) if leader == self.segment.peer_id() => RoleClaim::TakenBack(leader),
+            state => {
+                if let RoleState::Held(leader) = state {
+                    ask |= !self.segment.is_alive(leader);
+                    if !ask {
+                        return Ok(None);
+                    }
+                }
+                match role.claim(&self.segment) {
+                    Ok(claim) => claim,
+                    Err(Error::RoleHeld { .. } | Error::Busy { .. }) => return Ok(None),
+                    Err(error) => return Err(error.into()),
+                }
             }
-        }
-        let claim = match role.claim(&self.segment) {
-            Ok(claim) => claim,
-            Err(Error::RoleHeld { .. } | Error::Busy { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
         };
-        let mut leading = Leading { shared: self, ended: false };
+        let mut leading = Leading { shared: self, ended: false, own: Some(own) };
         // The one before may have seen its flush fail; its mark is seen with the role.
         if let Err(poisoned) = self.check_poison() {
             leading.ended = true;
@@ -331,13 +428,18 @@ impl Shared {
                 return Ok(done);
             }
             self.wait_for_leader(terms, || Ok(None::<()>))?;
+            // A thread of this process may be about to lead.
+            std::thread::yield_now();
         }
     }
 
     /// The leader's act: flushes what is committed; then writes a header if that is due, asked for, or gives `needed` bytes of room. Returns the oldest position then.
     pub(super) fn act(&self, checkpoint: bool, needed: u64) -> Result<u64, JournalError> {
+        self.note_group();
         let published = self.frontier(true)?;
+        let begun = Instant::now();
         self.store.commit(&self.control, published)?;
+        self.own.flush.store(begun.elapsed().as_nanos() as u64, StdOrdering::Relaxed);
         let since = published.saturating_sub(self.control.checkpoint().load(Ordering::Relaxed));
         if checkpoint || needed > 0 || since >= self.checkpoint_interval() {
             self.write_checkpoint(published, needed, false)?;

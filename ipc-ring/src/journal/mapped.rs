@@ -1,6 +1,8 @@
 //! The backend in earnest: a mapping, flushed where its file can be.
 #![expect(unsafe_code, reason = "copies to and from places of a region whose length is checked")]
 
+use ipc_core::copy::racing;
+use ipc_core::sync::{self, MODEL};
 use ipc_core::{DurableSegment, Error, Region, copy};
 
 use super::backend::{Backend, Purpose};
@@ -16,8 +18,8 @@ pub(super) struct Mapped {
     durable: Option<DurableSegment>,
 }
 
-/// Pages are flushed whole: what lasts begins at one.
-pub(super) const PAGE: u64 = 4096;
+/// Pages are flushed whole: what lasts begins at one. Models have small ones.
+pub(super) const PAGE: u64 = if MODEL { 128 } else { 4096 };
 
 impl Mapped {
     /// The part of the region from the first page on; `len` is cut to what there is.
@@ -26,6 +28,11 @@ impl Mapped {
         let at = (at as usize).min(region.len());
         let len = usize::try_from(len).unwrap_or(usize::MAX).min(region.len() - at);
         Self { region, at, len, durable }
+    }
+
+    /// Tells a model checker where the records are.
+    pub(super) fn enroll(&self, at: u64, len: u64) {
+        sync::enroll(&self.region, self.at + at as usize, len as usize);
     }
 
     /// Where what comes behind it begins in the region.
@@ -58,6 +65,18 @@ impl Mapped {
         self.region.as_ptr().wrapping_add(self.at + at as usize)
     }
 
+    /// Has the kernel make pages ready to be written.
+    pub(super) fn prefault(&self, at: u64, len: u64) -> Result<(), Error> {
+        let at = at.min(self.len as u64);
+        self.region.prefault(self.at + at as usize, len.min(self.len as u64 - at) as usize)
+    }
+
+    /// Asks for lines that are to be written soon: a place that is not inside is ignored.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, at: u64, len: u64) {
+        copy::prefetch_to_write(self.region.as_ptr().wrapping_add(self.at + at as usize), len as usize);
+    }
+
     /// The bytes in place.
     pub(super) fn place(&self, at: u64, len: usize) -> *mut u8 {
         self.checked(at, len)
@@ -73,20 +92,24 @@ impl Backend for Mapped {
     fn read(&self, at: u64, bytes: &mut [u8]) {
         let source = self.checked(at, bytes.len());
         // SAFETY: inside the region, which is mapped while it lives; private memory does not overlap it.
-        unsafe { copy::copy(source, bytes.as_mut_ptr(), bytes.len()) }
+        unsafe { racing::copy(source, bytes.as_mut_ptr(), bytes.len()) }
     }
 
     #[inline]
     fn write(&self, at: u64, bytes: &[u8]) {
         let target = self.checked(at, bytes.len());
         // SAFETY: as above.
-        unsafe { copy::copy(bytes.as_ptr(), target, bytes.len()) }
+        unsafe { racing::copy(bytes.as_ptr(), target, bytes.len()) }
     }
 
     fn flush(&self, at: u64, len: u64, _: Purpose) -> Result<(), Error> {
         match &self.durable {
             Some(durable) => durable.flush_range(self.region.offset() + self.at as u64 + at, len),
-            None => Ok(()),
+            None => {
+                // A model's medium: what is flushed has to be there, for the one who flushes.
+                sync::lend(self.checked(at, len as usize), len as usize, false);
+                Ok(())
+            }
         }
     }
 }

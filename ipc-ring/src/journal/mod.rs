@@ -39,6 +39,7 @@ mod leader;
 mod mapped;
 mod open;
 mod options;
+mod own;
 mod reader;
 mod rules;
 mod store;

@@ -6,21 +6,22 @@ use std::sync::atomic::{AtomicBool, compiler_fence};
 use ipc_core::peer::process::Process;
 use ipc_core::peer::{Claim as RoleClaim, RoleState};
 use ipc_core::segment::PayloadType;
-use ipc_core::sync::{Ordering, fence, register_for_heavy_fences};
+use ipc_core::sync::{MODEL, Ordering, fence, register_for_heavy_fences};
 use ipc_core::wait::coarse_time;
 use ipc_core::{DurableSegment, Error, Object, ObjectKind, Region, Segment};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::control::{Control, Found, MAX_MEMBERS};
+use super::control::{Control, Found, Lap, MAX_MEMBERS};
 use super::error::JournalError;
 use super::format::{CursorEntry, Frame, Header, Kind, LINE};
 use super::mapped::Mapped;
 use super::options::JournalOptions;
+use super::own::Own;
 use super::rules::Rules;
 use super::store::Store;
 
 /// The kind of a journal: the code holds the layout's version.
-const KIND: ObjectKind = ObjectKind { name: "journal", code: u64::from_le_bytes(*b"journal\x01") };
+const KIND: ObjectKind = ObjectKind { name: "journal", code: u64::from_le_bytes(*b"journal\x02") };
 
 /// What opening a journal found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub(super) struct Shared {
     pub(super) member: usize,
     /// Why nothing can be made durable.
     pub(super) unsupported: Option<String>,
+    /// What this process is at, for all handles of its attachment.
+    pub(super) own: Arc<Own>,
     closed: AtomicBool,
 }
 
@@ -95,6 +98,8 @@ type Durability = (Option<DurableSegment>, Option<String>, bool);
 fn durability(segment: &Segment) -> Result<Durability, JournalError> {
     match segment.durable() {
         Ok(durable) => Ok((Some(durable), None, false)),
+        // A model's memory is its medium as well.
+        Err(Error::Unsupported { .. }) if MODEL => Ok((None, None, false)),
         Err(Error::Unsupported { backing, .. }) => Ok((None, Some(backing), false)),
         Err(Error::FlushFailed { .. }) => Ok((None, None, true)),
         Err(error) => Err(error.into()),
@@ -177,6 +182,7 @@ impl Journal {
         let mapped = all.shortened(geometry.len().unwrap_or(u64::MAX));
         let control = Control::new(&object, mapped.end(), &geometry)?;
         mapped.keep_pages_single();
+        mapped.enroll(geometry.data_at(), geometry.data);
         let store = Store::open(mapped, Rules::SOUND)?;
 
         // One at a time from here on, until this handle can be seen among the members.
@@ -187,7 +193,10 @@ impl Journal {
         };
         let goes_on = control.session().load(Ordering::Acquire) != 0 && control.boot().load(Ordering::Relaxed) == boot;
         let attended = goes_on && (0..MAX_MEMBERS).any(is_member);
+        let own = segment.private_state(&object.region);
+        let own = own.ok_or_else(|| object.corrupted("the kind of an object", "a journal", "another one"))?;
         let mut shared = Shared {
+            own,
             store,
             segment: segment.clone(),
             process: segment.process(),
@@ -250,6 +259,11 @@ impl Journal {
         self.report
     }
 
+    /// The segment that it stands in.
+    pub fn segment(&self) -> &Segment {
+        &self.shared.segment
+    }
+
     /// Bytes of a record at most.
     pub fn max_record(&self) -> usize {
         self.shared.store.geometry().max_record as usize
@@ -296,6 +310,18 @@ impl Journal {
         self.shared.control.released().fetch_max(position, Ordering::AcqRel);
         self.shared.ring_for_room();
         Ok(())
+    }
+
+    /// Has the kernel make the pages ready that the next `bytes` of records go to, for this process: appends take no page faults there, which cost more than everything else that they do. On a
+    /// disk's file system a page that was flushed takes one again at its next write; for what is appended in a burst, this is done before. A [`Flusher`](super::Flusher) does it by itself, a
+    /// MiB ahead; appenders do it for 64 KiB at a time. A system call or a few; the pages count as written, for the kernel's own write-back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`].
+    pub fn prefault(&self, bytes: u64) -> Result<(), JournalError> {
+        self.shared.check()?;
+        self.shared.prefault(self.shared.control.tail().load(Ordering::Acquire), bytes)
     }
 
     /// Reads everything from the oldest record to the end as it is now, and checks it. Other processes may go on meanwhile; what they give up is not read.
@@ -376,6 +402,30 @@ impl Shared {
         self.check_pages()
     }
 
+    /// Has the kernel make the pages ready that `bytes` of records from a position on go to.
+    pub(super) fn prefault(&self, position: u64, bytes: u64) -> Result<(), JournalError> {
+        let data = self.store.geometry().data;
+        let at = position % data;
+        let first = bytes.min(data - at);
+        for (at, len) in [(at, first), (0, bytes.min(data) - first)] {
+            if len > 0 {
+                self.store.backend().prefault(self.store.offset_at(at), len)?;
+                self.control.prefault(at, len)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the lines that are to be written soon.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, at: u64, len: u64) {
+        if at + len <= self.store.geometry().data {
+            // Of a large record the processor fetches the rest by itself.
+            self.store.backend().prefetch(self.store.offset_at(at), len.min(512));
+            self.control.prefetch(at);
+        }
+    }
+
     /// Whether all pages are there that were read and written up to here.
     #[inline(always)]
     pub(super) fn check_pages(&self) -> Result<(), JournalError> {
@@ -405,6 +455,7 @@ impl Shared {
                         role.release(&self.segment);
                         return Err(error);
                     }
+                    self.own.note(index, true);
                     return Ok(index);
                 }
                 Err(Error::RoleHeld { .. } | Error::Busy { .. }) => {}
@@ -416,6 +467,8 @@ impl Shared {
 
     /// Gives a place among the members back.
     pub(super) fn part(&self, index: usize) {
+        // First: another thread may have the place as soon as it is free.
+        self.own.note(index, false);
         self.control.member(index).release(&self.segment);
     }
 
@@ -428,7 +481,7 @@ impl Shared {
             (frame.extent(), kind)
         } else {
             use super::control::ClaimState::{Claimed, Committed, Skipped};
-            match self.control.look(position, self.epoch) {
+            match self.control.look(Lap::new(self.store.geometry().data, self.epoch).place(position)) {
                 Found::Taken(claim) => match claim.state {
                     Committed => (claim.lines * LINE, Kind::Record),
                     Skipped => (claim.lines * LINE, Kind::Skip),

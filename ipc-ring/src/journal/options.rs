@@ -1,6 +1,7 @@
 //! How a journal is made.
 
 use ipc_core::Error;
+use ipc_core::sync::MODEL;
 
 use super::format::{Geometry, LINE, MAX_CURSORS};
 use super::mapped::PAGE;
@@ -13,6 +14,8 @@ pub struct JournalOptions {
     cursors: usize,
     overwrite: bool,
 }
+
+const LEAST: u64 = if MODEL { 8 * LINE } else { 64 << 10 };
 
 impl Default for JournalOptions {
     fn default() -> Self {
@@ -74,7 +77,7 @@ impl JournalOptions {
     pub(super) fn geometry(&self, id: u64) -> Result<Geometry, Error> {
         let invalid =
             |option, expected: String, found: u64| Error::InvalidOption { option, expected, found: found.to_string() };
-        if !((64 << 10)..=1 << 46).contains(&self.capacity) {
+        if !(LEAST..=1 << 46).contains(&self.capacity) {
             return Err(invalid("capacity", "64 KiB to 64 TiB".into(), self.capacity));
         }
         let data = self.capacity.next_multiple_of(PAGE);

@@ -9,7 +9,7 @@ use ipc_core::sync::{Ordering, fence};
 use ipc_core::wait::{Cancel, WaitStrategy};
 
 use super::backend::Backend;
-use super::control::{ClaimState, Found};
+use super::control::{ClaimState, Found, Lap};
 use super::error::JournalError;
 use super::format::{FRAME, Frame, Kind};
 use super::leader::Terms;
@@ -40,6 +40,7 @@ pub struct Record {
 pub struct Reader {
     shared: Arc<Shared>,
     position: u64,
+    lap: Lap,
     durable_only: bool,
     strategy: WaitStrategy,
     cancel: Option<Cancel>,
@@ -94,6 +95,7 @@ impl Journal {
         Reader {
             shared: self.shared.clone(),
             position,
+            lap: Lap::new(self.shared.store.geometry().data, self.shared.epoch),
             durable_only: false,
             strategy: WaitStrategy::default(),
             cancel: None,
@@ -147,7 +149,8 @@ impl Reader {
             return Err(JournalError::TooLarge { len, max: bytes.capacity() });
         }
         bytes.resize(len, 0);
-        store.backend().read(store.offset(self.position) + FRAME, bytes);
+        let at = self.lap.place(self.position).at;
+        store.backend().read(store.offset_at(at) + FRAME, bytes);
         self.check_still_there()?;
         self.check_whole(&frame, bytes)?;
         self.shared.check_pages()?;
@@ -182,8 +185,8 @@ impl Reader {
     pub fn try_peek(&mut self) -> Result<RecordView<'_>, JournalError> {
         self.shared.check()?;
         let Some(frame) = self.next_frame()? else { return Err(JournalError::Empty) };
-        let store = &self.shared.store;
-        let place = store.backend().place(store.offset(self.position) + FRAME, frame.len() as usize);
+        let (store, at) = (&self.shared.store, self.lap.place(self.position).at);
+        let place = store.backend().place(store.offset_at(at) + FRAME, frame.len() as usize);
         let view = RecordView { reader: self, frame, place };
         let checked = view.reader.check_whole(&view.frame, &view);
         view.reader.check_still_there_or_tell()?;
@@ -195,14 +198,15 @@ impl Reader {
     fn next_frame(&mut self) -> Result<Option<Frame>, JournalError> {
         loop {
             let at = self.position;
+            let place = self.lap.place(at);
             if at >= self.shared.begun_at {
-                match self.shared.control.look(at, self.shared.epoch) {
+                match self.shared.control.look(place) {
                     Found::Taken(claim) if claim.state != ClaimState::Claimed => {}
                     Found::Taken(_) | Found::Free(_) => return Ok(None),
                     Found::Later => return Err(self.overtaken(at)),
                 }
             }
-            let frame = self.shared.store.read_frame(at);
+            let frame = self.shared.store.read_frame_at(place.at);
             if self.shared.control.head().load(Ordering::Acquire) > at {
                 return Err(self.lapped());
             }

@@ -118,6 +118,12 @@ impl<B: Backend> Store<B> {
         self.geometry.data_at() + position % self.geometry.data / LINE * LINE
     }
 
+    /// Where a place in the area stands among the bytes.
+    #[inline(always)]
+    pub(super) fn offset_at(&self, at: u64) -> u64 {
+        self.geometry.data_at() + at / LINE * LINE
+    }
+
     fn put_header(&self, header: &Header) {
         let mut bytes = Vec::with_capacity(self.geometry.header_len());
         header.encode(&self.geometry, &mut bytes);
@@ -159,9 +165,14 @@ impl<B: Backend> Store<B> {
     }
 
     /// Writes a record's payload and frame; the line in which the frame stands comes last.
-    pub(super) fn write_record(&self, mut frame: Frame, payload: &[u8]) -> Frame {
+    pub(super) fn write_record(&self, frame: Frame, payload: &[u8]) -> Frame {
+        self.write_record_at(self.offset(frame.position), frame, payload)
+    }
+
+    /// As `write_record`, for who knows where among the bytes it stands.
+    #[inline(always)]
+    pub(super) fn write_record_at(&self, at: u64, mut frame: Frame, payload: &[u8]) -> Frame {
         frame.checksum = frame.checksum_of(self.geometry.id, payload);
-        let at = self.offset(frame.position);
         if !payload.is_empty() {
             self.backend.write(at + FRAME, payload);
         }
@@ -174,10 +185,21 @@ impl<B: Backend> Store<B> {
         self.backend.write(self.offset(frame.position), bytemuck::bytes_of(frame));
     }
 
+    /// Makes a frame into none.
+    pub(super) fn erase_frame(&self, position: u64) {
+        self.backend.write(self.offset(position), &[0; 8]);
+    }
+
     /// Reads what stands where a frame could be.
     pub(super) fn read_frame(&self, position: u64) -> Frame {
+        self.read_frame_at(position % self.geometry.data)
+    }
+
+    /// As `read_frame`, for a place in the area.
+    #[inline(always)]
+    pub(super) fn read_frame_at(&self, at: u64) -> Frame {
         let mut frame = Frame::zeroed();
-        self.backend.read(self.offset(position), bytemuck::bytes_of_mut(&mut frame));
+        self.backend.read(self.offset_at(at), bytemuck::bytes_of_mut(&mut frame));
         frame
     }
 

@@ -7,6 +7,7 @@
 
 mod broadcast;
 mod cell;
+mod journal;
 mod lanes;
 mod records;
 mod slab;

@@ -1,0 +1,56 @@
+//! What this process itself is at, in its own memory: words in shared memory that name it can be damaged.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::control::MAX_MEMBERS;
+
+/// For all handles of one attachment. A fork child attaches anew, and has another one.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    /// Whether a thread leads, or is about to ask for the role. Set before the role is claimed and cleared after it was let go: so if the role's word names this
+    /// process while it is not set, the word is not what this process wrote.
+    leading: AtomicBool,
+    /// The places among the members that this process has, a bit each.
+    members: [AtomicU64; MAX_MEMBERS.div_ceil(64)],
+    /// How long the last flush of records took, in nanoseconds: how long it is worth to wait for others.
+    pub(super) flush: AtomicU64,
+    /// Up to where pages were made ready to be written.
+    pub(super) ready: AtomicU64,
+}
+
+/// This thread leads, of this process's threads, until it drops.
+#[derive(Debug)]
+pub(super) struct OwnLead<'a>(&'a AtomicBool);
+
+impl Own {
+    /// Takes the lead among the threads of this process; `None` if another one has it.
+    pub(super) fn lead(&self) -> Option<OwnLead<'_>> {
+        // Pairs with the Release of the drop, for those who see the role's word of the thread before.
+        (!self.leading.swap(true, Ordering::Acquire)).then_some(OwnLead(&self.leading))
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.leading.load(Ordering::Acquire)
+    }
+
+    /// Notes that a place was taken, or is about to be given back.
+    pub(super) fn note(&self, member: usize, has: bool) {
+        let (word, bit) = (&self.members[member / 64 % self.members.len()], 1 << (member % 64));
+        if has {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether this process has that place.
+    pub(super) fn has(&self, member: usize) -> bool {
+        self.members[member / 64 % self.members.len()].load(Ordering::Relaxed) >> (member % 64) & 1 != 0
+    }
+}
+
+impl Drop for OwnLead<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
