@@ -54,6 +54,13 @@ pub enum RingError {
     /// The handle belongs to the process that made it, and this is a child that inherited it by `fork`.
     #[error("this handle belongs to the process that made it: after a fork, claim the role in the child")]
     WrongProcess,
+    /// This producer's claim, or its place, was given up as a dead one's: the kernel had let go of its process's lease, which happens to one that lives only if it closes
+    /// descriptors that are not its own. What was to be published was not, and this handle publishes nothing more: make another one.
+    #[error("the claim at {position} was given up, as this process was taken for dead: make another producer")]
+    ClaimLost {
+        /// Where it was in the ring's order.
+        position: u64,
+    },
     /// The producer went on and wrote over what this consumer had not read yet, which only one that does not hold it back can be told. The next call goes on behind what was missed.
     #[error("{missed} messages were written over before they were read")]
     Lapped {

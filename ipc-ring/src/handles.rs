@@ -45,6 +45,7 @@ use ipc_core::{Error, Handle, Region, Slab, SlabError};
 
 use crate::error::{PushError, RingError, Side};
 use crate::mpsc;
+use crate::ordered;
 use crate::spsc::{Consumer, Producer, Ring, SideState};
 
 /// A ring that can carry handles of a slab.
@@ -172,6 +173,29 @@ impl HandleRing for mpsc::Ring<Handle> {
     }
 }
 
+impl HandleRing for ordered::Ring<Handle> {
+    type Producer = ordered::Producer<Handle>;
+    type Consumer = ordered::Consumer<Handle>;
+
+    fn region(&self) -> &Region {
+        ordered::Ring::region(self)
+    }
+
+    fn producer(&self) -> Result<Self::Producer, Error> {
+        ordered::Ring::producer(self)
+    }
+
+    fn consumer(&self) -> Result<Self::Consumer, Error> {
+        ordered::Ring::consumer(self)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        // A place that nobody has come to, or that was handed over, has nobody who would look for what is in the ring either: the consumer has closed.
+        let left = |place| matches!(self.producer_side(place), Some(SideState::Closed | SideState::Awaited));
+        self.consumer_side() == SideState::Closed && (0..self.places()).all(left)
+    }
+}
+
 macro_rules! handles {
     ($producer:ty, $consumer:ty) => {
         impl PushHandles for $producer {
@@ -216,6 +240,7 @@ macro_rules! handles {
 
 handles!(Producer<Handle>, Consumer<Handle>);
 handles!(mpsc::Producer<Handle>, mpsc::Consumer<Handle>);
+handles!(ordered::Producer<Handle>, ordered::Consumer<Handle>);
 
 /// Why nothing was sent or received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -484,6 +509,7 @@ pub trait ForSlots: HandleRing {}
 impl ForSlots for Ring<Handle> {}
 
 impl ForSlots for mpsc::Ring<Handle> {}
+impl ForSlots for ordered::Ring<Handle> {}
 
 fn place<T: Contents + ?Sized, R: HandleRing>(slab: &Slab<T>, ring: &R) -> Result<RingPlace, Error> {
     slab.ring(ring.region(), R::ONCE).map_err(|error| match error {

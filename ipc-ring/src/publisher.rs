@@ -1,4 +1,4 @@
-//! The one side that publishes to many, as those see it who wait for it; and what every handle has.
+//! The one side for which many wait: that publishes to them, or makes room for them; and what every handle has.
 #![expect(unsafe_code, reason = "words at fixed places of a region whose length was checked once")]
 
 use std::ptr::NonNull;
@@ -40,6 +40,8 @@ pub(crate) struct Publisher {
     at: usize,
     /// Its role's name in messages.
     name: &'static str,
+    /// Which side of its ring it is.
+    side: Side,
 }
 
 // SAFETY: a pointer into a region that the value holds, used for atomic accesses only: no thread owns it.
@@ -91,11 +93,20 @@ impl Publisher {
     ///
     /// If they are not inside the region: its length was checked before.
     pub(crate) fn new(region: &Region, at: usize, name: &'static str) -> Self {
+        Self::of(region, at, name, Side::Producer)
+    }
+
+    /// As [`new`](Self::new), for the one consumer of a ring, which publishes room to its producers.
+    pub(crate) fn of_room(region: &Region, at: usize) -> Self {
+        Self::of(region, at, "consumer", Side::Consumer)
+    }
+
+    fn of(region: &Region, at: usize, name: &'static str, side: Side) -> Self {
         assert!(at.is_multiple_of(LINE_PAIR) && at + Self::SIZE <= region.len(), "the geometry was checked");
         [0, BELL].into_iter().for_each(|line| sync::enroll(region, at + line, ROLE_WORDS));
         // SAFETY: inside the region, whose first byte is not at address zero.
         let base = unsafe { NonNull::new_unchecked(region.as_ptr().add(at)) };
-        Self { base, region: region.clone(), at, name }
+        Self { base, region: region.clone(), at, name, side }
     }
 
     fn u64(&self, offset: usize) -> &AtomicU64 {
@@ -134,8 +145,8 @@ impl Publisher {
     #[inline]
     pub(crate) fn gone(&self) -> Option<RingError> {
         match self.presence() {
-            Presence::Closed => Some(RingError::Closed(Side::Producer)),
-            Presence::GaveUp => Some(RingError::PeerGaveUp(Side::Producer)),
+            Presence::Closed => Some(RingError::Closed(self.side)),
+            Presence::GaveUp => Some(RingError::PeerGaveUp(self.side)),
             Presence::Awaited | Presence::Held(_) => None,
         }
     }
@@ -173,9 +184,9 @@ impl Publisher {
     pub(crate) fn check(&self) -> Result<(), RingError> {
         match self.state() {
             SideState::Awaited | SideState::Held(_) => Ok(()),
-            SideState::Closed => Err(RingError::Closed(Side::Producer)),
-            SideState::GaveUp => Err(RingError::PeerGaveUp(Side::Producer)),
-            SideState::Died(peer) => Err(RingError::PeerDied { side: Side::Producer, peer }),
+            SideState::Closed => Err(RingError::Closed(self.side)),
+            SideState::GaveUp => Err(RingError::PeerGaveUp(self.side)),
+            SideState::Died(peer) => Err(RingError::PeerDied { side: self.side, peer }),
         }
     }
 
