@@ -263,15 +263,23 @@ impl Taker {
         if self.idle.is_multiple_of(ASK) {
             self.ask()?;
         }
+        // One that is there will do, now and then all are looked at.
+        match self.glance(self.idle.is_multiple_of(GLANCES))? {
+            true => Ok(()),
+            false => Err(RingError::Empty),
+        }
+    }
+
+    /// Whether there is something; tells what there is to tell if there is not. All places are looked at if `everywhere`, or if the producer that was seen last has left.
+    fn glance(&mut self, everywhere: bool) -> Result<bool, RingError> {
         match self.look_when_idle()? {
-            Look::Some => Ok(()),
-            Look::Claimed(_) => Err(RingError::Empty),
-            // One that is there will do, now and then all are looked at.
-            Look::Nothing if self.idle % GLANCES != 0 && self.is_held(self.witness) => Err(RingError::Empty),
-            Look::Nothing => match self.over()? {
-                Over::No => Err(RingError::Empty),
-                over => self.tell(over),
-            },
+            Look::Some => Ok(true),
+            Look::Claimed(_) => Ok(false),
+            Look::Nothing if !everywhere && self.is_held(self.witness) => Ok(false),
+            Look::Nothing => {
+                let over = self.over()?;
+                self.tell(over).map(|()| false)
+            }
         }
     }
 
@@ -279,7 +287,7 @@ impl Taker {
     #[cold]
     pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
         self.handle.check_process()?;
-        if self.look_when_idle()? == Look::Some {
+        if self.glance(false)? {
             return Ok(());
         }
         let (control, cancel, strategy) = (self.control.clone(), self.handle.cancel.clone(), self.handle.strategy);
@@ -294,7 +302,7 @@ impl Taker {
         };
         let outcome = wait.until_announced(
             self,
-            |taker| Ok((taker.look_when_idle()? == Look::Some).then_some(())),
+            |taker| Ok(taker.glance(false)?.then_some(())),
             |taker| taker.reaches_all(),
             |taker| taker.has_news(),
             Self::ask,

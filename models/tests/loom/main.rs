@@ -8,6 +8,7 @@
 mod broadcast;
 mod cell;
 mod lanes;
+mod ordered;
 mod records;
 mod slab;
 mod sleep;
