@@ -373,7 +373,7 @@ impl Taker {
         for place in 0..self.control.places() {
             let state = self.control.state(place);
             let left = self.control.left(place).load(Ordering::Relaxed);
-            if left != self.left[place] {
+            if left != self.left[place] && named(left) {
                 news = news.or(Some(News { place, left, by_successor: true }));
             }
             if state != RoleState::Unclaimed {
@@ -386,7 +386,10 @@ impl Taker {
                 RoleState::Released(last) => match self.control.how(place, last) {
                     CLOSED => {}
                     HANDED_OVER => more = true,
-                    how => news = news.or(Some(News { place, left: how | last.to_bits(), by_successor: false })),
+                    how if named(last.to_bits()) => {
+                        news = news.or(Some(News { place, left: how | last.to_bits(), by_successor: false }));
+                    }
+                    _ => {}
                 },
             }
         }
@@ -412,7 +415,7 @@ impl Taker {
         if news.by_successor {
             self.left[news.place] = news.left;
         }
-        // Of nobody: somebody does not follow the protocol.
+        // Of nobody, which is no news.
         let RoleState::Held(last) = last else { return Ok(()) };
         if !news.by_successor {
             self.control.told(news.place, last);
@@ -458,6 +461,11 @@ impl Drop for Taker {
     fn drop(&mut self) {
         self.leave(Leaving::for_drop());
     }
+}
+
+/// Whether a word names anybody: one that does not is of somebody who does not follow the protocol, and there is nobody to tell of.
+fn named(left: u64) -> bool {
+    left & !(CLOSED | GAVE_UP) != 0
 }
 
 /// What is to be told at the end of the order.
