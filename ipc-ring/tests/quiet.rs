@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::scratch;
 use ipc_core::wait::WaitStrategy;
-use ipc_ring::RingError;
 use ipc_ring::spsc::{RecordRing, Ring};
+use ipc_ring::{RingError, ordered};
 use nix::libc;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::time::{ClockId, clock_gettime};
@@ -36,6 +36,7 @@ fn while_nobody_sleeps_neither_side_makes_a_system_call() {
         Ring::<u64>::create(&segment, "typed", 500).unwrap(),
         RecordRing::create(&segment, "records", 10_000).unwrap(),
     );
+    let in_order = ordered::Ring::<u64>::create(&segment, "in order", 500).unwrap();
     // SAFETY: the child calls into the rings and the allocator only, which bear a fork, and ends without unwinding.
     match unsafe { fork() }.unwrap() {
         ForkResult::Child => {
@@ -43,13 +44,17 @@ fn while_nobody_sleeps_neither_side_makes_a_system_call() {
             let claimed = Ring::<u64>::open(&segment, "typed")
                 .and_then(|typed| typed.producer())
                 .and_then(|typed| Ok((typed, RecordRing::open(&segment, "records")?.producer()?)));
-            let Ok((mut typed, mut records)) = claimed else { std::process::abort() };
+            let in_order = ordered::Producer::<u64>::open(&segment, "in order");
+            let (Ok((mut typed, mut records)), Ok(mut in_order)) = (claimed, in_order) else { std::process::abort() };
             without_system_calls(|| {
                 for value in 0..VALUES {
                     while typed.try_push(value).is_err() {
                         std::hint::spin_loop();
                     }
                     while records.try_push(&value.to_le_bytes()).is_err() {
+                        std::hint::spin_loop();
+                    }
+                    while in_order.try_push(value).is_err() {
                         std::hint::spin_loop();
                     }
                 }
@@ -59,11 +64,14 @@ fn while_nobody_sleeps_neither_side_makes_a_system_call() {
             let (mut typed, mut records) = (typed.consumer().unwrap(), records.consumer().unwrap());
             typed.set_strategy(WaitStrategy::spin());
             records.set_strategy(WaitStrategy::spin());
+            let mut in_order = in_order.consumer().unwrap();
+            in_order.set_strategy(WaitStrategy::spin());
             let mut record = Vec::new();
             for expected in 0..VALUES {
                 assert_eq!(typed.pop(), Ok(Some(expected)));
                 assert_eq!(records.pop(&mut record), Ok(Some(8)));
                 assert_eq!(record, expected.to_le_bytes());
+                assert_eq!(in_order.pop(), Ok(Some(expected)));
             }
             // Killed by the kernel if it made one; 77 if the kernel does not know the mode.
             assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));

@@ -1,7 +1,8 @@
 //! Weakens the orderings and fences of the ring and of its waiting, one at a time, in a copy of the source, and tells which models fail then; then does the
 //! same with steps of the algorithm. What it prints stands in docs/MEMORY_MODEL.md.
 //!
-//! `cargo run -p models --example mutations [orderings|steps [word…]]`, half an hour; words restrict it to mutations whose name has one of them. The copy has a target directory of its
+//! `cargo run -p models --example mutations [orderings|steps|all [word…]]`, half an hour; words restrict it to mutations whose name has one of them,
+//! and all models to those. The copy has a target directory of its
 //! own: cargo takes what was built from a mutated copy for ours if it finds it in ours. The loom models that are expected to fail run first;
 //! all of them only if those pass. A mutation that no model is expected to see says why, and it is an error if one does.
 
@@ -57,6 +58,14 @@ const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
 const ANNOUNCEMENT: &str = "ipc-ring/src/lanes/announcement.rs";
 const LANE_PRODUCER: &str = "ipc-ring/src/mpsc/producer.rs";
 const ROUNDS: &str = "ipc-ring/src/mpsc/rounds.rs";
+const CLAIMER: &str = "ipc-ring/src/ordered/claimer.rs";
+const IN_ORDER: &str = "ipc-ring/src/ordered/control.rs";
+const ORDERED_CONSUMER: &str = "ipc-ring/src/ordered/consumer.rs";
+const ORDERED_PRODUCER: &str = "ipc-ring/src/ordered/producer.rs";
+const PLACES: &str = "ipc-ring/src/ordered/places.rs";
+const TAKER: &str = "ipc-ring/src/ordered/taker.rs";
+const TRACK: &str = "ipc-ring/src/ordered/track.rs";
+const WORD: &str = "ipc-ring/src/ordered/word.rs";
 const BELL: &str = "ipc-core/src/wait/bell.rs";
 const WAIT: &str = "ipc-core/src/wait/mod.rs";
 const ROLE: &str = "ipc-core/src/peer/role.rs";
@@ -303,6 +312,72 @@ const ORDERINGS: &[Mutation] = &[
         &[("self.barriers = heavy_fence();", "let _ = heavy_fence;")],
         CaughtBy("lanes_no_longer"),
     ),
+    mutation(
+        "ordered: a slot's word, look: Acquire → Relaxed",
+        TRACK,
+        &[("self.word(at).load(Ordering::Acquire)", "self.word(at).load(Ordering::Relaxed)")],
+        CaughtBy("ordered_values"),
+    ),
+    mutation(
+        "ordered: a slot's word, commit: AcqRel → Acquire",
+        TRACK,
+        &[(
+            "compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)",
+            "compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed)",
+        )],
+        CaughtBy("ordered_values"),
+    ),
+    mutation(
+        "ordered: a slot's word, claim: AcqRel → Acquire",
+        TRACK,
+        &[(
+            "compare_exchange(found, word, Ordering::AcqRel, Ordering::Relaxed)",
+            "compare_exchange(found, word, Ordering::Acquire, Ordering::Relaxed)",
+        )],
+        CaughtBy("ordered_comes"),
+    ),
+    mutation(
+        "ordered: head, consumer: Release → Relaxed",
+        IN_ORDER,
+        &[("store(head.encode(), Ordering::Release)", "store(head.encode(), Ordering::Relaxed)")],
+        CaughtBy("ordered_full"),
+    ),
+    mutation(
+        "ordered: head, producer: Acquire → Relaxed",
+        IN_ORDER,
+        &[("self.u64(HEAD).load(Ordering::Acquire)", "self.u64(HEAD).load(Ordering::Relaxed)")],
+        CaughtBy("ordered_full"),
+    ),
+    mutation(
+        "ordered: tail, who claimed: Release → Relaxed",
+        CLAIMER,
+        &[(
+            "tail().store(self.tail.position, Ordering::Release)",
+            "tail().store(self.tail.position, Ordering::Relaxed)",
+        )],
+        CaughtBy("ordered_behind_the_hint"),
+    ),
+    mutation(
+        "ordered: tail, who claims: Acquire → Relaxed",
+        CLAIMER,
+        &[("self.control.tail().load(Ordering::Acquire)", "self.control.tail().load(Ordering::Relaxed)")],
+        CaughtBy("ordered_behind_the_hint"),
+    ),
+    mutation(
+        "ordered: role of a place, look: Acquire → Relaxed",
+        IN_ORDER,
+        &[("self.role(place).load(Ordering::Acquire)", "self.role(place).load(Ordering::Relaxed)")],
+        CaughtBy("ordered_end"),
+    ),
+    mutation(
+        "ordered: role of a place, leaving: AcqRel → Acquire",
+        PLACES,
+        &[(
+            "compare_exchange(me, me | RELEASED, Ordering::AcqRel, Ordering::Relaxed)",
+            "compare_exchange(me, me | RELEASED, Ordering::Acquire, Ordering::Relaxed)",
+        )],
+        CaughtBy("ordered_end"),
+    ),
 ];
 
 /// Steps whose order, or whose being there at all, the proofs rely on.
@@ -530,6 +605,120 @@ const STEPS: &[Mutation] = &[
         )],
         CaughtBy("lanes_killed"),
     ),
+    mutation(
+        "ordered: a commit is a store",
+        TRACK,
+        &[(
+            "self.word(at).compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
+            "{ let _ = from; self.word(at).store(to, Ordering::Release); true }",
+        )],
+        CaughtBy("ordered_late_commit"),
+    ),
+    mutation(
+        "ordered: a claim is a store",
+        TRACK,
+        &[(
+            "self.word(at).compare_exchange(found, word, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
+            "{ let _ = found; self.word(at).store(word, Ordering::Release); true }",
+        )],
+        CaughtBy("ordered_values"),
+    ),
+    mutation(
+        "ordered: no lap in the word",
+        WORD,
+        &[
+            ("        lap << self.lap_shift()\n", "        (lap & 0) << self.lap_shift()\n"),
+            ("(word >> shift).wrapping_sub(lap) << shift", "((word >> shift) & 0 & lap) << shift"),
+        ],
+        CaughtBy("ordered_full"),
+    ),
+    mutation(
+        "ordered: commit before the payload",
+        ORDERED_PRODUCER,
+        &[(
+            "self.values.write(room.at.index as usize, &value);\n        self.commit_one(room).map_err(|reason| PushError { value, reason })",
+            "let done = self.commit_one(room).map_err(|reason| PushError { value, reason });\n        self.values.write(room.at.index as usize, &value);\n        done",
+        )],
+        CaughtBy("ordered_values"),
+    ),
+    mutation(
+        "ordered: a claim is skipped without asking the kernel",
+        PLACES,
+        &[(
+            "RoleState::Held(peer) if self.region().segment().is_alive(peer) => Claimer::Lives",
+            "RoleState::Held(peer) if self.region().segment().is_alive(peer) && false => Claimer::Lives",
+        )],
+        CaughtBy("ordered_comes"),
+    ),
+    mutation(
+        "ordered: a place is given away without a look at the claims",
+        PLACES,
+        &[(
+            "let skipped = self.skip_claims_of(track, place, dead, from)?;",
+            "let _ = Self::skip_claims_of;\n        let (skipped, _) = (false, (track, from));",
+        )],
+        CaughtBy("ordered_two_bury"),
+    ),
+    mutation(
+        "ordered: who skips does not look whether another has the place by now",
+        PLACES,
+        &[(
+            "if self.state(place) != RoleState::Held(dead) {",
+            "if false && self.state(place) != RoleState::Held(dead) {",
+        )],
+        CaughtBy("ordered_two_bury"),
+    ),
+    mutation(
+        "ordered: one too many slots are claimed before the consumer is done",
+        CLAIMER,
+        &[("self.limit = head + self.track.slots;", "self.limit = head + self.track.slots + 1;")],
+        CaughtBy("ordered_full"),
+    ),
+    mutation(
+        "ordered: a commit does not wake",
+        CLAIMER,
+        &[(
+            "self.end = room.at.position + room.claim.len;\n        self.control.wake_consumer();",
+            "self.end = room.at.position + room.claim.len;",
+        )],
+        CaughtBy("ordered_asleep"),
+    ),
+    mutation(
+        "ordered: an abort does not wake",
+        CLAIMER,
+        &[("            // It may wait for just this.\n            self.control.wake_consumer();\n", "")],
+        CaughtBy("ordered_asleep_behind"),
+    ),
+    mutation(
+        "ordered: leaving does not wake",
+        PLACES,
+        &[(
+            "compare_exchange(me, me | RELEASED, Ordering::AcqRel, Ordering::Relaxed);\n        self.wake_consumer();",
+            "compare_exchange(me, me | RELEASED, Ordering::AcqRel, Ordering::Relaxed);",
+        )],
+        CaughtBy("ordered_asleep"),
+    ),
+    mutation(
+        "ordered: acknowledging does not wake",
+        TAKER,
+        &[("        self.control.consumer().wake();\n", "")],
+        CaughtBy("ordered_asleep_when_full"),
+    ),
+    mutation(
+        "ordered: the end is told without another look",
+        TAKER,
+        &[("Ok(match (self.look()?, news) {", "Ok(match (Look::Nothing, news) {")],
+        CaughtBy("ordered_end"),
+    ),
+    mutation(
+        "ordered: a value is acknowledged before it is handed out",
+        ORDERED_CONSUMER,
+        &[(
+            "self.taker.step(1, 1, size_of::<T>() as u64);\n        Ok(value)",
+            "self.taker.step(1, 1, size_of::<T>() as u64);\n        self.taker.acknowledge();\n        Ok(value)",
+        )],
+        CaughtBy("ordered_killed_consumer"),
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -556,8 +745,10 @@ fn run(list: &str, words: &[String]) -> Outcome<bool> {
 
 fn run_all(copy: &Path, list: &str, words: &[String]) -> Outcome<bool> {
     let asked = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    // All models, or those that have to do with what was asked for.
+    let all: Vec<&str> = words.iter().map(String::as_str).collect();
     for checker in ["loom", "shuttle"] {
-        if let Some(failed) = failing(copy, checker, "")? {
+        if let Some(failed) = failing(copy, checker, &all)? {
             return Err(format!("without a mutation these fail: {failed}").into());
         }
     }
@@ -565,8 +756,8 @@ fn run_all(copy: &Path, list: &str, words: &[String]) -> Outcome<bool> {
     println!("| mutation | caught by |\n|---|---|");
     for mutation in ORDERINGS.iter().filter(|mutation| list != "steps" && asked(mutation.name)) {
         let caught = mutated(copy, mutation, || {
-            Ok(match failing(copy, "loom", mutation.expected.filter())? {
-                None if !mutation.expected.filter().is_empty() => failing(copy, "loom", "")?,
+            Ok(match failing(copy, "loom", &[mutation.expected.filter()])? {
+                None if !mutation.expected.filter().is_empty() => failing(copy, "loom", &all)?,
                 caught => caught,
             })
         })?;
@@ -583,7 +774,7 @@ fn run_all(copy: &Path, list: &str, words: &[String]) -> Outcome<bool> {
     println!("\n| mutation | caught by, loom | shuttle |\n|---|---|---|");
     for mutation in STEPS.iter().filter(|mutation| list != "orderings" && asked(mutation.name)) {
         let [loom, shuttle] = mutated(copy, mutation, || {
-            Ok([failing(copy, "loom", mutation.expected.filter())?, failing(copy, "shuttle", "")?])
+            Ok([failing(copy, "loom", &[mutation.expected.filter()])?, failing(copy, "shuttle", &all)?])
         })?;
         as_expected &= loom.is_some();
         let said = |caught: Option<String>| caught.unwrap_or_else(|| "–".to_owned());
@@ -615,24 +806,12 @@ fn changed(original: &str, mutation: &Mutation) -> Outcome<String> {
     Ok(changed)
 }
 
-/// Runs the models whose name has `filter`; the names of those that failed, or `None`.
-fn failing(copy: &Path, checker: &str, filter: &str) -> Outcome<Option<String>> {
+/// Runs the models whose name has one of `filters`, or all if there are none; the names of those that failed, or `None`.
+fn failing(copy: &Path, checker: &str, filters: &[&str]) -> Outcome<Option<String>> {
     // A schedule without an end is as good as a failure, but takes its time.
     let output = Command::new("timeout")
-        .args([
-            "600",
-            "cargo",
-            "test",
-            "--locked",
-            "--profile",
-            "model",
-            "-p",
-            "models",
-            "--test",
-            checker,
-            "--",
-            filter,
-        ])
+        .args(["600", "cargo", "test", "--locked", "--profile", "model", "-p", "models", "--test", checker, "--"])
+        .args(filters)
         .current_dir(copy)
         .env("RUSTFLAGS", format!("--cfg ipc_model=\"{checker}\""))
         .env("CARGO_TARGET_DIR", copy.join("target"))

@@ -8,8 +8,8 @@
 use ipc_core::sync::model::Execution;
 use ipc_core::wait::WaitStrategy;
 use ipc_core::{Payload, Segment};
-use ipc_ring::mpsc;
 use ipc_ring::spsc::{Consumer, Producer, RecordConsumer, RecordProducer, RecordRing, Ring};
+use ipc_ring::{mpsc, ordered};
 
 /// A value with a line of its own.
 pub type Line = [u64; 7];
@@ -67,6 +67,14 @@ pub fn record_pair(capacity: usize) -> (RecordProducer, RecordConsumer) {
 /// A ring of two lanes, and its consumer, which sleeps at once when it waits.
 pub fn lanes<T: Payload>(capacity: usize) -> (mpsc::Ring<T>, mpsc::Consumer<T>) {
     let ring = mpsc::Ring::create(&segment(), "ring", mpsc::Options::new(capacity).lanes(2)).unwrap();
+    let mut consumer = ring.consumer().unwrap();
+    consumer.set_strategy(WaitStrategy::sleep());
+    (ring, consumer)
+}
+
+/// A ring in one order for two producers at a time, and its consumer, which sleeps at once when it waits.
+pub fn in_order<T: Payload>(segment: &Segment, capacity: usize) -> (ordered::Ring<T>, ordered::Consumer<T>) {
+    let ring = ordered::Ring::create(segment, "ring", ordered::Options::new(capacity).producers(2)).unwrap();
     let mut consumer = ring.consumer().unwrap();
     consumer.set_strategy(WaitStrategy::sleep());
     (ring, consumer)

@@ -8,7 +8,7 @@ use ipc_core::sync::model::{Execution, mortal};
 use ipc_core::wait::WaitStrategy;
 use ipc_ring::RingError;
 use ipc_ring::spsc::{RecordRing, Ring};
-use models::{Line, Numbered, attach_again, pair, record, record_pair, segment};
+use models::{Line, Numbered, attach_again, in_order, pair, record, record_pair, segment};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 
@@ -273,4 +273,72 @@ fn killed_consumer_of_records(count: u64) {
 #[test]
 fn long_after_a_killed_consumer() {
     check(1000, || killed_consumer_of_records(60));
+}
+
+/// Two producers in one order through a small ring, item by item, in slices and in place, abandoned as well; one of them may be killed at a random access, and has a successor.
+fn in_one_order(capacity: usize, count: u64, mortals: bool) {
+    let segment = segment();
+    let other = attach_again(&segment);
+    let (ring, mut consumer) = in_order::<[u64; 2]>(&segment, capacity);
+    consumer.expect_producers(3);
+    let push_all = move |producer: &mut ipc_ring::ordered::Producer<[u64; 2]>, id: u64| {
+        producer.set_strategy(WaitStrategy::sleep());
+        let mut next = 1;
+        while next <= count {
+            match thread_rng().gen_range(0..4) {
+                0 => {
+                    let end = (next + thread_rng().gen_range(1..5)).min(count + 1);
+                    producer.push_slice(&(next..end).map(|number| [id, number]).collect::<Vec<_>>()).unwrap();
+                    next = end;
+                }
+                1 => {
+                    let mut grant = producer.claim().unwrap();
+                    *grant = [id, next];
+                    if thread_rng().gen_bool(0.5) {
+                        grant.commit().unwrap();
+                        next += 1;
+                    }
+                }
+                _ => {
+                    producer.push([id, next]).unwrap();
+                    next += 1;
+                }
+            }
+        }
+    };
+    let mut first = ring.producer().unwrap();
+    let one = thread::spawn(move || push_all(&mut first, 0));
+    let two = thread::spawn(move || {
+        let accesses = if mortals { thread_rng().gen_range(0..1000) } else { usize::MAX };
+        let peer = other.peer_id();
+        mortal(peer, accesses, move || {
+            let mut producer = ipc_ring::ordered::Ring::open(&other, "ring").unwrap().producer().unwrap();
+            push_all(&mut producer, 1);
+        });
+        push_all(&mut ring.producer().unwrap(), 2);
+    });
+    let mut next = [1; 3];
+    loop {
+        match consumer.pop() {
+            Ok(Some([id, number])) => {
+                assert_eq!(number, next[id as usize]);
+                next[id as usize] += 1;
+            }
+            Ok(None) => break,
+            Err(RingError::PeerDied { .. }) => assert!(mortals),
+            Err(error) => panic!("{error}"),
+        }
+        if thread_rng().gen_bool(0.1) {
+            consumer.acknowledge();
+        }
+    }
+    assert!(next[0] == count + 1 && next[2] == count + 1 && (mortals || next[1] == count + 1), "{next:?}");
+    one.join().unwrap();
+    two.join().unwrap();
+}
+
+#[test]
+fn long_ordered_streams() {
+    check(300, || in_one_order(2, 60, false));
+    check(500, || in_one_order(8, 60, true));
 }

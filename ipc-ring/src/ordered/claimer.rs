@@ -9,8 +9,7 @@ use ipc_core::sync::{MODEL, Ordering};
 use ipc_core::{Error, Object};
 
 use super::control::{
-    CLOSED, Control, GAVE_UP, HANDED_OVER, HIGH_WATER, PRODUCER_SLEEPS, PUBLISHED, PUBLISHED_BYTES, TIMES_FULL, add,
-    count,
+    CLOSED, Control, GAVE_UP, HANDED_OVER, HIGH_WATER, PRODUCER_SLEEPS, PUBLISHED, PUBLISHED_BYTES, TIMES_FULL, count,
 };
 use super::track::{Cursor, Track};
 use super::word::{Claim, Found, MAX_POSITION, State};
@@ -62,8 +61,10 @@ pub(super) struct Core {
     limit: u64,
     /// Behind what was committed last.
     end: u64,
-    /// A claim that was not ended: its grant was forgotten.
-    open: Option<Room>,
+    /// A claim for which a grant was given: one that was forgotten, if it is found here.
+    lent: Option<Room>,
+    /// What all producers at this place have published: messages, and bytes in them.
+    published: (u64, u64),
     left: bool,
 }
 
@@ -83,7 +84,10 @@ impl Claimer {
         };
         let (control, track, handle) = (control.clone(), track.clone(), Handle::new(control.region()));
         let tail = track.at(head);
-        let mut core = Core { limit: head, end: head, tail, control, track, place, me, open: None, left: false };
+        let load = |counter| control.of_producer(place, counter).load(Ordering::Relaxed);
+        let published = (load(PUBLISHED), load(PUBLISHED_BYTES));
+        let (limit, end) = (head, head);
+        let mut core = Core { limit, end, tail, control, track, place, me, lent: None, published, left: false };
         core.follow_hint();
         Ok(Self { handle, core })
     }
@@ -133,10 +137,16 @@ impl Claimer {
     pub(super) fn commit(&mut self, room: Room, messages: u64, bytes: u64) -> Result<(), RingError> {
         self.core.commit(room)?;
         // Behind the commit, as nothing hangs on it.
-        let (control, place) = (&self.core.control, self.core.place);
-        add(control.of_producer(place, PUBLISHED), messages);
-        add(control.of_producer(place, PUBLISHED_BYTES), bytes);
+        let Core { control, place, published, .. } = &mut self.core;
+        *published = (published.0.wrapping_add(messages), published.1.wrapping_add(bytes));
+        control.of_producer(*place, PUBLISHED).store(published.0, Ordering::Relaxed);
+        control.of_producer(*place, PUBLISHED_BYTES).store(published.1, Ordering::Relaxed);
         self.handle.check_pages()
+    }
+
+    /// A grant is given for a claim: should it be forgotten, the next claim ends this one.
+    pub(super) fn lend(&mut self, room: Room) {
+        self.core.lent = Some(room);
     }
 
     /// Gives claimed slots back: the consumer steps over them. Not in a fork child: they are its parent's.
@@ -168,7 +178,7 @@ impl Claimer {
             return;
         }
         // A place is let go of when nothing names it.
-        if let Some(room) = self.core.open.take() {
+        if let Some(room) = self.core.lent.take() {
             self.core.abort(room);
         }
         let how = match leaving {
@@ -204,7 +214,7 @@ impl Core {
 
     #[inline(always)]
     fn claim(&mut self, wanted: Wanted) -> Result<Room, RingError> {
-        if let Some(room) = self.open.take() {
+        if let Some(room) = self.lent.take() {
             self.abort(room);
         }
         // A place that was taken back from us, as from the dead, is another's to claim with. A line that changes when producers come and go.
@@ -293,15 +303,12 @@ impl Core {
             // Release: whoever begins there sees the claims before.
             self.control.tail().store(self.tail.position, Ordering::Release);
         }
-        if state == State::Claimed {
-            self.open = Some(room);
-        }
         Some(room)
     }
 
     #[inline(always)]
     fn commit(&mut self, room: Room) -> Result<(), RingError> {
-        self.open = None;
+        self.lent = None;
         // Fails if the claim was given up for dead: whatever stands there by now is another's.
         if !self.track.exchange(room.at, room.claim, State::Committed) {
             return Err(self.lost(room.at.position));
@@ -312,7 +319,7 @@ impl Core {
     }
 
     fn abort(&mut self, room: Room) {
-        self.open = None;
+        self.lent = None;
         if self.track.exchange(room.at, room.claim, State::Skipped) {
             // It may wait for just this.
             self.control.wake_consumer();

@@ -57,7 +57,7 @@ impl<T: Payload> Consumer<T> {
     #[inline(always)]
     pub fn try_pop(&mut self) -> Result<T, RingError> {
         // What is wrong is found again, and told.
-        if self.taker.find() == Ok(true) {
+        if matches!(self.taker.find(), Ok(true)) {
             return self.take();
         }
         self.try_pop_again()
@@ -100,7 +100,7 @@ impl<T: Payload> Consumer<T> {
 
     #[inline]
     fn wait_for_some(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
-        if self.taker.find() == Ok(true) { Ok(()) } else { self.taker.wait(deadline) }
+        if matches!(self.taker.find(), Ok(true)) { Ok(()) } else { self.taker.wait(deadline) }
     }
 
     /// Lends a view of the next value in place, if it is committed. [`ValueView::release`] goes on to the next; dropping the view does not.
@@ -109,7 +109,7 @@ impl<T: Payload> Consumer<T> {
     ///
     /// As [`try_pop`](Self::try_pop).
     pub fn try_peek(&mut self) -> Result<ValueView<'_, T>, RingError> {
-        if self.taker.find() != Ok(true) {
+        if !matches!(self.taker.find(), Ok(true)) {
             self.taker.why_not()?;
         }
         Ok(ValueView::new(self))
@@ -155,7 +155,7 @@ impl<T: Payload> Consumer<T> {
         if values.is_empty() {
             return Ok(0);
         }
-        if self.taker.find() != Ok(true) {
+        if !matches!(self.taker.find(), Ok(true)) {
             self.taker.why_not()?;
         }
         self.take_slice(values)
@@ -165,7 +165,7 @@ impl<T: Payload> Consumer<T> {
     fn take_slice(&mut self, values: &mut [T]) -> Result<usize, RingError> {
         let mut popped = 0;
         // What this call popped must not be acknowledged by it. Damage behind good values is told by the next call.
-        while popped < values.len() && self.taker.see() == Ok(true) {
+        while popped < values.len() && matches!(self.taker.see(), Ok(true)) {
             let run = usize::try_from(self.taker.left_in_claim()).unwrap_or(usize::MAX).min(values.len() - popped);
             self.values.read_run(self.taker.slot(), &mut values[popped..popped + run]);
             self.taker.handle.check_pages()?;

@@ -392,13 +392,7 @@ impl Control {
 
 /// Adds one to a counter that only this process writes.
 pub(super) fn count(counter: &unmodelled::AtomicU64) {
-    add(counter, 1);
-}
-
-/// As [`count`], by more.
-#[inline(always)]
-pub(super) fn add(counter: &unmodelled::AtomicU64, more: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
 #[cfg(test)]

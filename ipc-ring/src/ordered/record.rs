@@ -23,6 +23,7 @@ pub struct Grant<'a> {
 
 impl<'a> Grant<'a> {
     pub(super) fn new(producer: &'a mut RecordProducer, room: Room, len: usize) -> Self {
+        producer.claimer.lend(room);
         Self { producer, line: room.at.index, room: Some(room), len }
     }
 

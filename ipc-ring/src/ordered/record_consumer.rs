@@ -59,7 +59,7 @@ impl RecordConsumer {
     #[inline(always)]
     fn find(&mut self) -> Result<Found, RingError> {
         // What is wrong is found again, and told.
-        if self.taker.find() != Ok(true) {
+        if !matches!(self.taker.find(), Ok(true)) {
             self.taker.why_not()?;
         }
         self.found()
@@ -67,7 +67,7 @@ impl RecordConsumer {
 
     #[inline]
     fn find_by(&mut self, deadline: Option<Instant>) -> Result<Option<Found>, RingError> {
-        if self.taker.find() != Ok(true) && end_is_none(self.taker.wait(deadline))?.is_none() {
+        if !matches!(self.taker.find(), Ok(true)) && end_is_none(self.taker.wait(deadline))?.is_none() {
             return Ok(None);
         }
         self.found().map(Some)
@@ -187,7 +187,7 @@ impl RecordConsumer {
             view.release()?;
             popped += 1;
             // What this call popped must not be acknowledged by it. Damage behind good records is told by the next call.
-            if popped == most || self.taker.see() != Ok(true) {
+            if popped == most || !matches!(self.taker.see(), Ok(true)) {
                 return Ok(popped);
             }
             match self.found() {

@@ -263,15 +263,23 @@ impl Taker {
         if self.idle.is_multiple_of(ASK) {
             self.ask()?;
         }
+        // One that is there will do, now and then all are looked at.
+        match self.glance(self.idle.is_multiple_of(GLANCES))? {
+            true => Ok(()),
+            false => Err(RingError::Empty),
+        }
+    }
+
+    /// Whether there is something; tells what there is to tell if there is not. All places are looked at if `everywhere`, or if the producer that was seen last has left.
+    fn glance(&mut self, everywhere: bool) -> Result<bool, RingError> {
         match self.look_when_idle()? {
-            Look::Some => Ok(()),
-            Look::Claimed(_) => Err(RingError::Empty),
-            // One that is there will do, now and then all are looked at.
-            Look::Nothing if self.idle % GLANCES != 0 && self.is_held(self.witness) => Err(RingError::Empty),
-            Look::Nothing => match self.over()? {
-                Over::No => Err(RingError::Empty),
-                over => self.tell(over),
-            },
+            Look::Some => Ok(true),
+            Look::Claimed(_) => Ok(false),
+            Look::Nothing if !everywhere && self.is_held(self.witness) => Ok(false),
+            Look::Nothing => {
+                let over = self.over()?;
+                self.tell(over).map(|()| false)
+            }
         }
     }
 
@@ -279,7 +287,7 @@ impl Taker {
     #[cold]
     pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
         self.handle.check_process()?;
-        if self.look_when_idle()? == Look::Some {
+        if self.glance(false)? {
             return Ok(());
         }
         let (control, cancel, strategy) = (self.control.clone(), self.handle.cancel.clone(), self.handle.strategy);
@@ -294,7 +302,7 @@ impl Taker {
         };
         let outcome = wait.until_announced(
             self,
-            |taker| Ok((taker.look_when_idle()? == Look::Some).then_some(())),
+            |taker| Ok(taker.glance(false)?.then_some(())),
             |taker| taker.reaches_all(),
             |taker| taker.has_news(),
             Self::ask,
@@ -365,7 +373,7 @@ impl Taker {
         for place in 0..self.control.places() {
             let state = self.control.state(place);
             let left = self.control.left(place).load(Ordering::Relaxed);
-            if left != self.left[place] {
+            if left != self.left[place] && named(left) {
                 news = news.or(Some(News { place, left, by_successor: true }));
             }
             if state != RoleState::Unclaimed {
@@ -378,7 +386,10 @@ impl Taker {
                 RoleState::Released(last) => match self.control.how(place, last) {
                     CLOSED => {}
                     HANDED_OVER => more = true,
-                    how => news = news.or(Some(News { place, left: how | last.to_bits(), by_successor: false })),
+                    how if named(last.to_bits()) => {
+                        news = news.or(Some(News { place, left: how | last.to_bits(), by_successor: false }));
+                    }
+                    _ => {}
                 },
             }
         }
@@ -404,7 +415,7 @@ impl Taker {
         if news.by_successor {
             self.left[news.place] = news.left;
         }
-        // Of nobody: somebody does not follow the protocol.
+        // Of nobody, which is no news.
         let RoleState::Held(last) = last else { return Ok(()) };
         if !news.by_successor {
             self.control.told(news.place, last);
@@ -450,6 +461,11 @@ impl Drop for Taker {
     fn drop(&mut self) {
         self.leave(Leaving::for_drop());
     }
+}
+
+/// Whether a word names anybody: one that does not is of somebody who does not follow the protocol, and there is nobody to tell of.
+fn named(left: u64) -> bool {
+    left & !(CLOSED | GAVE_UP) != 0
 }
 
 /// What is to be told at the end of the order.

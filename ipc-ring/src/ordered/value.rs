@@ -24,6 +24,7 @@ pub struct ValueGrant<'a, T: Payload> {
 
 impl<'a, T: Payload> ValueGrant<'a, T> {
     pub(super) fn new(producer: &'a mut Producer<T>, room: Room) -> Self {
+        producer.claimer.lend(room);
         Self { producer, slot: room.at.index as usize, room: Some(room) }
     }
 

@@ -1,6 +1,7 @@
 //! What the word of a slot says: which lap it is of, who claimed, and how far that is. Pure arithmetic, without memory.
 //!
-//! As the word of a line of the journal, with as many bits for the lap as the length leaves: a word comes again only after so many laps that no process is stopped for as long.
+//! As the word of a line of the journal, with as many bits for the lap as the length leaves. Since the longest claim is half the slots at most, a word comes again only after 2^54 slots were claimed: at 10^8 a
+//! second, 5.7 years.
 
 /// Most producers of a ring at a time.
 pub(super) const MOST_PRODUCERS: usize = 1 << PRODUCER_BITS;
@@ -120,6 +121,21 @@ mod tests {
         assert_eq!(Format::new(1).lap_shift(), 10);
         assert_eq!(Format::new(256).lap_shift(), 18);
         assert_eq!(Format::new(257).lap_shift(), 19);
+    }
+
+    #[test]
+    fn a_word_comes_again_after_very_many_slots_only() {
+        use super::super::lines::layout;
+        use super::super::values::SlotLayout;
+        let laps = |longest: u64| 1_u128 << (64 - Format::new(longest).lap_shift());
+        for capacity in (1..2000).chain([1 << 20, 1 << 30, 1 << 40]) {
+            let (slots, _) = SlotLayout::<u64>::slots(capacity).unwrap();
+            assert!(laps(SlotLayout::<u64>::longest(capacity)) * u128::from(slots) >= 1 << 54, "{capacity}");
+            if let Some((lines, _)) = layout::extent(capacity) {
+                let longest = layout::lines(layout::max_record(capacity));
+                assert!(laps(longest) * u128::from(lines) >= 1 << 54, "{capacity}");
+            }
+        }
     }
 
     fn states() -> impl Strategy<Value = State> {

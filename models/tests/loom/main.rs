@@ -9,6 +9,7 @@ mod broadcast;
 mod cell;
 mod journal;
 mod lanes;
+mod ordered;
 mod records;
 mod slab;
 mod sleep;
