@@ -80,9 +80,13 @@ impl Control {
     /// Lets go of a place in a dead producer's stead, when nothing names it any more. The caller has asked the kernel.
     pub(super) fn bury(&self, track: &Track, place: usize, dead: PeerId, from: Cursor) -> Result<(), RingError> {
         let skipped = self.skip_claims_of(track, place, dead, from)?;
-        let (held, released) = (dead.to_bits(), dead.to_bits() | RELEASED);
-        // Release: who takes the place next finds no claim that names it.
-        let _ = self.role(place).compare_exchange(held, released, Ordering::AcqRel, Ordering::Relaxed);
+        // The word itself, whatever its bits say beside who has it.
+        let held = self.role(place).load(Ordering::Relaxed);
+        if RoleState::from_bits(held) == RoleState::Held(dead) {
+            // Release: who takes the place next finds no claim that names it.
+            let released = dead.to_bits() | RELEASED;
+            let _ = self.role(place).compare_exchange(held, released, Ordering::AcqRel, Ordering::Relaxed);
+        }
         if skipped {
             // Who waits for what was claimed goes on.
             self.wake_consumer();
@@ -121,7 +125,9 @@ impl Control {
 
     /// Takes a place that nobody has.
     fn take(&self, place: usize, step: Step) -> bool {
-        let last = match self.state(place) {
+        // Acquire: as `state`.
+        let found = self.role(place).load(Ordering::Acquire);
+        let last = match RoleState::from_bits(found) {
             RoleState::Held(_) => return false,
             RoleState::Unclaimed => None,
             RoleState::Released(last) => Some((last, self.how(place, last))),
@@ -130,7 +136,6 @@ impl Control {
         if step == Step::HandedOver && !handed_over {
             return false;
         }
-        let found = last.map_or(0, |(last, _)| last.to_bits() | RELEASED);
         let me = self.region().segment().peer_id().to_bits();
         // AcqRel: Acquire to see all that the one before did, and what was done in its stead; Release so that `state` sees it through us.
         if self.role(place).compare_exchange(found, me, Ordering::AcqRel, Ordering::Relaxed).is_err() {

@@ -267,10 +267,11 @@ impl Taker {
             Look::Some => Ok(()),
             Look::Claimed(_) => Err(RingError::Empty),
             // One that is there will do, now and then all are looked at.
-            Look::Nothing if self.idle % GLANCES != 0 && self.is_held(self.witness) => Err(RingError::Empty),
+            Look::Nothing if !self.idle.is_multiple_of(GLANCES) && self.is_held(self.witness) => Err(RingError::Empty),
             Look::Nothing => match self.over()? {
                 Over::No => Err(RingError::Empty),
-                over => self.tell(over),
+                // There is nothing to take, whatever there was to tell.
+                over => self.tell(over).and(Err(RingError::Empty)),
             },
         }
     }
@@ -378,6 +379,8 @@ impl Taker {
                 RoleState::Released(last) => match self.control.how(place, last) {
                     CLOSED => {}
                     HANDED_OVER => more = true,
+                    // Of nobody: somebody does not follow the protocol.
+                    _ if last.to_bits() == 0 => {}
                     how => news = news.or(Some(News { place, left: how | last.to_bits(), by_successor: false })),
                 },
             }
