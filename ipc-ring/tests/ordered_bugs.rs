@@ -4,11 +4,13 @@
 mod common;
 
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use common::scratch;
 use ipc_core::Segment;
 use ipc_ring::ordered::{Options, RecordRing, Ring};
-use ipc_ring::RingError;
+use ipc_ring::{RingError, Side};
 
 /// Where the table of producers begins in the object; in a place: the role, how its holder left, and the word that a successor left: docs/FORMAT.md.
 const PLACES: usize = 896;
@@ -30,6 +32,52 @@ impl Words {
     fn set(&self, at: usize, word: u64) {
         self.file.write_all_at(&word.to_le_bytes(), self.offset + at as u64).unwrap();
     }
+}
+
+/// A consumer looks at the places one after the other. One who came to the first behind its back, before the one at the last left, was not seen; and of one who came between the look at a
+/// place's role and that at how its last holder left, it was thought that he says that the other had died.
+#[test]
+fn an_end_or_a_death_was_told_while_places_changed_hands() {
+    const PLACES: usize = 64;
+    let segment = scratch(1 << 20);
+    let ring = Ring::<u64>::create(&segment, "ring", Options::new(16).producers(PLACES)).unwrap();
+    let mut consumer = ring.consumer().unwrap();
+    let over = AtomicBool::new(false);
+    let at = |place: usize| {
+        let producer = ring.producer().unwrap();
+        assert_eq!(producer.place(), place);
+        producer
+    };
+    let mut first = at(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..3000 {
+                // Somebody is there at every moment. At the first place, and then only at the last one, and again at the first.
+                let mut all: Vec<_> = (1..PLACES).map(at).collect();
+                let last = all.pop().unwrap();
+                drop(all);
+                drop(first);
+                first = at(0);
+                drop(last);
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            over.store(true, Ordering::Release);
+            drop(first);
+        });
+        loop {
+            match consumer.pop_deadline(Instant::now()) {
+                Err(RingError::TimedOut) => {}
+                told => {
+                    // So that the other thread ends as well.
+                    let was_over = over.swap(true, Ordering::AcqRel);
+                    assert!(was_over && told == Ok(None), "{told:?} although one is there at every moment");
+                    break;
+                }
+            }
+        }
+    });
 }
 
 #[test]
@@ -91,6 +139,25 @@ fn a_role_with_a_bit_too_many_kept_its_place_for_ever() {
         let mut producer = ring.producer().unwrap_or_else(|error| panic!("{bits:#x}: {error}"));
         producer.push(1).unwrap();
         assert_eq!(ring.consumer().unwrap().pop(), Ok(Some(1)));
+    }
+}
+
+/// Its successor looked at how it had left before the consumer was told, and left word of it after that.
+#[test]
+fn a_producer_that_gave_up_was_told_of_again_by_its_successor() {
+    let segment = scratch(1 << 20);
+    let ring = Ring::<u64>::create(&segment, "ring", Options::new(16).producers(2)).unwrap();
+    let mut consumer = ring.consumer().unwrap();
+    let mut producer = ring.producer().unwrap();
+    producer.push(1).unwrap();
+    producer.give_up();
+    assert_eq!(consumer.try_pop(), Ok(1));
+    assert_eq!(consumer.try_pop(), Err(RingError::PeerGaveUp(Side::Producer)));
+    let _successor = ring.producer().unwrap();
+    // As the successor's store, which comes late.
+    Words::of(&segment).set(PLACES + LEFT, 2 << 62 | segment.peer_id().to_bits());
+    for _ in 0..100 {
+        assert_eq!(consumer.try_pop(), Err(RingError::Empty));
     }
 }
 
