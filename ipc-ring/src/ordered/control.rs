@@ -61,6 +61,9 @@ pub(super) const GAVE_UP: u64 = 2 << HOW_SHIFT;
 pub(super) const HANDED_OVER: u64 = 3 << HOW_SHIFT;
 const HOW: u64 = 3 << HOW_SHIFT;
 
+/// How often a place is looked at again while others come and go there.
+const ATTEMPTS: usize = 100;
+
 /// The head's low bits: how many items of the span that begins there.
 const TAKEN_BITS: u32 = 8;
 /// Items of the longest span.
@@ -270,10 +273,32 @@ impl Control {
         self.of_place(place, STATUS)
     }
 
-    /// How `peer`, which had let go of the place or from whom it was taken back, had left it.
+    /// How `peer`, which had let go of the place or from whom it was taken back, had left it. Holds only if nobody has come since the role was looked at: see [`standing`](Self::standing).
     pub(super) fn how(&self, place: usize, peer: PeerId) -> u64 {
-        let status = self.status(place).load(Ordering::Relaxed);
-        if status & !HOW == peer.to_bits() { status & HOW } else { DIED }
+        how(self.status(place).load(Ordering::Relaxed), peer)
+    }
+
+    /// What stands in a place, word by word: it stood there at one moment if the same is found again afterwards, since nobody comes without being counted.
+    pub(super) fn standing(&self, place: usize) -> Standing {
+        // In this order, which each Acquire keeps, so that what is found again was there all the time: who comes takes the role, clears the status, is counted. They pair with the Releases of
+        // `take`: who sees the status cleared finds the role taken when it looks again.
+        let state = self.state(place);
+        let left = self.left(place).load(Ordering::Acquire);
+        let claims = self.claims(place).load(Ordering::Acquire);
+        Standing { state, left, claims, status: self.status(place).load(Ordering::Acquire) }
+    }
+
+    /// What stands in a place at one moment, unless others come and go there without end.
+    fn standing_now(&self, place: usize) -> Standing {
+        let mut seen = self.standing(place);
+        for _ in 0..ATTEMPTS {
+            let again = self.standing(place);
+            if again == seen {
+                break;
+            }
+            seen = again;
+        }
+        seen
     }
 
     /// Non-zero while the process of the producer there executes barriers on request.
@@ -300,10 +325,10 @@ impl Control {
     /// How a producer is; asks the kernel whether it lives.
     pub(super) fn side(&self, place: usize) -> SideState {
         let segment = self.region.segment();
-        let told = || match self.state(place) {
-            RoleState::Unclaimed => Ok(SideState::Awaited),
-            RoleState::Held(peer) => Err(peer),
-            RoleState::Released(peer) => Ok(match self.how(place, peer) {
+        let told = || match self.standing_now(place) {
+            Standing { state: RoleState::Unclaimed, .. } => Ok(SideState::Awaited),
+            Standing { state: RoleState::Held(peer), .. } => Err(peer),
+            Standing { state: RoleState::Released(peer), status, .. } => Ok(match how(status, peer) {
                 CLOSED => SideState::Closed,
                 HANDED_OVER => SideState::Awaited,
                 GAVE_UP => SideState::GaveUp,
@@ -388,6 +413,28 @@ impl Control {
     pub(super) fn died(&self, peer: PeerId) -> RingError {
         RingError::PeerDied { side: Side::Producer, peer: self.region.segment().describe_peer(peer) }
     }
+}
+
+/// What the words of a place say of who has it, or had it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) state: RoleState,
+    /// Word of one who died, or gave up, from its successor.
+    pub(super) left: u64,
+    /// How many have come.
+    pub(super) claims: u64,
+    /// How the last one left, if it is its identity that stands beside.
+    pub(super) status: u64,
+}
+
+/// How `peer` left, as a status says.
+pub(super) fn how(status: u64, peer: PeerId) -> u64 {
+    if status & !HOW == peer.to_bits() { status & HOW } else { DIED }
+}
+
+/// Whom a word of one who left names: zero if nobody.
+pub(super) fn who(left: u64) -> u64 {
+    left & !HOW
 }
 
 /// Adds one to a counter that only this process writes.

@@ -80,9 +80,13 @@ impl Control {
     /// Lets go of a place in a dead producer's stead, when nothing names it any more. The caller has asked the kernel.
     pub(super) fn bury(&self, track: &Track, place: usize, dead: PeerId, from: Cursor) -> Result<(), RingError> {
         let skipped = self.skip_claims_of(track, place, dead, from)?;
-        let (held, released) = (dead.to_bits(), dead.to_bits() | RELEASED);
-        // Release: who takes the place next finds no claim that names it.
-        let _ = self.role(place).compare_exchange(held, released, Ordering::AcqRel, Ordering::Relaxed);
+        // The word itself, whatever its bits say beside who has it.
+        let held = self.role(place).load(Ordering::Relaxed);
+        if RoleState::from_bits(held) == RoleState::Held(dead) {
+            // Release: who takes the place next finds no claim that names it.
+            let released = dead.to_bits() | RELEASED;
+            let _ = self.role(place).compare_exchange(held, released, Ordering::AcqRel, Ordering::Relaxed);
+        }
         if skipped {
             // Who waits for what was claimed goes on.
             self.wake_consumer();
@@ -121,16 +125,17 @@ impl Control {
 
     /// Takes a place that nobody has.
     fn take(&self, place: usize, step: Step) -> bool {
-        let last = match self.state(place) {
+        // Acquire: as `state`.
+        let found = self.role(place).load(Ordering::Acquire);
+        let last = match RoleState::from_bits(found) {
             RoleState::Held(_) => return false,
             RoleState::Unclaimed => None,
-            RoleState::Released(last) => Some((last, self.how(place, last))),
+            RoleState::Released(last) => Some(last),
         };
-        let handed_over = last.is_some_and(|(_, how)| how == HANDED_OVER);
-        if step == Step::HandedOver && !handed_over {
+        let handed_over = || last.is_some_and(|last| self.how(place, last) == HANDED_OVER);
+        if step == Step::HandedOver && !handed_over() {
             return false;
         }
-        let found = last.map_or(0, |(last, _)| last.to_bits() | RELEASED);
         let me = self.region().segment().peer_id().to_bits();
         // AcqRel: Acquire to see all that the one before did, and what was done in its stead; Release so that `state` sees it through us.
         if self.role(place).compare_exchange(found, me, Ordering::AcqRel, Ordering::Relaxed).is_err() {
@@ -138,12 +143,16 @@ impl Control {
         }
         // The place is ours. Before anybody may rely on it. A process with several threads that has not registered is waited for in naps.
         self.fences(place).store(u64::from(register_for_heavy_fences(false)), Ordering::Relaxed);
-        if let Some((last, how @ (DIED | GAVE_UP))) = last {
+        // Asked only now, when nobody else can have come and left meanwhile.
+        if let Some(last) = last
+            && let how @ (DIED | GAVE_UP) = self.how(place, last)
+        {
             self.left(place).store(how | last.to_bits(), Ordering::Relaxed);
         }
-        self.status(place).store(0, Ordering::Relaxed);
+        // Release, in this order: the proof stands at `standing`.
+        self.status(place).store(0, Ordering::Release);
         let claims = self.claims(place);
-        claims.store(claims.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        claims.store(claims.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         self.note_claim(place);
         true
     }
@@ -158,9 +167,10 @@ impl Control {
     }
 
     /// Takes note that somebody was told of how the last producer of a place left.
-    pub(super) fn told(&self, place: usize, last: PeerId) {
+    pub(super) fn told(&self, place: usize, last: PeerId, how: u64) {
         let status = self.status(place);
-        let found = status.load(Ordering::Relaxed);
+        // One that gave up lives, and may have come again since, and must not be thought to have closed when it dies: only what was told of is changed.
+        let found = if how == GAVE_UP { GAVE_UP | last.to_bits() } else { status.load(Ordering::Relaxed) };
         // Nothing is published with it. A producer that came meanwhile has stored another status, or will; of another than the role's holder it says nothing.
         let _ = status.compare_exchange(found, CLOSED | last.to_bits(), Ordering::Relaxed, Ordering::Relaxed);
     }

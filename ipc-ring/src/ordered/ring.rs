@@ -338,3 +338,21 @@ impl RecordRing {
 }
 
 ring!(impl [] RecordRing);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ordered::control::GAVE_UP;
+    use ipc_core::sync::Ordering;
+
+    /// The consumer saw that it gave up, and took note of having told that when it had come again: its death would have been taken for an end in order.
+    #[test]
+    fn who_came_again_was_said_to_have_closed() {
+        let segment = Segment::memfd("ordered").size(1 << 20).create().unwrap();
+        let ring = Ring::<u64>::create(&segment, "ring", 8).unwrap();
+        ring.producer().unwrap().give_up();
+        let _again = ring.producer().unwrap();
+        ring.control.told(0, segment.peer_id(), GAVE_UP);
+        assert_eq!(ring.control.status(0).load(Ordering::Relaxed), 0);
+    }
+}

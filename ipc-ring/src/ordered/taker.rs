@@ -8,7 +8,8 @@ use ipc_core::wait::Wait;
 use ipc_core::{Error, Object};
 
 use super::control::{
-    CLOSED, CONSUMED, CONSUMED_BYTES, CONSUMER_SLEEPS, Control, GAVE_UP, HANDED_OVER, Head, TIMES_EMPTY, count,
+    CLOSED, CONSUMED, CONSUMED_BYTES, CONSUMER_SLEEPS, Control, GAVE_UP, HANDED_OVER, Head, Standing, TIMES_EMPTY,
+    count, how, who,
 };
 use super::places::Claimer;
 use super::track::{Cursor, Track};
@@ -84,6 +85,10 @@ pub(super) struct Taker {
     consumed: (u64, u64),
     /// For each place: how the last producer there left that somebody was told of, or that was before our time.
     left: Box<[u64]>,
+    /// For each place: what this consumer told of without its successor's word, which may come yet, and how many had come then.
+    told: Box<[(u64, u64)]>,
+    /// For each place: what stood there when last looked at.
+    seen: Box<[Standing]>,
     /// A place that was held when last looked at: then this is not the end.
     witness: usize,
     /// Producers that have to have come before there can be an end.
@@ -105,6 +110,7 @@ impl Taker {
             }
         };
         let load = |counter| control.of_consumer(counter).load(Ordering::Relaxed);
+        let seen: Box<[_]> = (0..control.places()).map(|place| control.standing(place)).collect();
         Ok(Self {
             handle: Handle::new(control.region()),
             at: track.at(head.start),
@@ -114,7 +120,9 @@ impl Taker {
             acknowledged: head,
             batch,
             consumed: (load(CONSUMED), load(CONSUMED_BYTES)),
-            left: (0..control.places()).map(|place| control.left(place).load(Ordering::Relaxed)).collect(),
+            left: seen.iter().map(|seen| seen.left).collect(),
+            told: seen.iter().map(|_| (0, 0)).collect(),
+            seen,
             witness: 0,
             expected: 1,
             idle: 0,
@@ -368,32 +376,16 @@ impl Taker {
 
     /// What there is to tell of those who left, at the end of the order; the end comes after all of it.
     fn over(&mut self) -> Result<Over, RingError> {
-        let (mut came, mut more) = (0_u64, false);
-        let mut news = None;
         for place in 0..self.control.places() {
-            let state = self.control.state(place);
-            let left = self.control.left(place).load(Ordering::Relaxed);
-            if left != self.left[place] && named(left) {
-                news = news.or(Some(News { place, left, by_successor: true }));
-            }
-            if state != RoleState::Unclaimed {
-                // One who died before it counted itself came as well.
-                came = came.saturating_add(self.control.claims(place).load(Ordering::Relaxed).max(1));
-            }
-            match state {
-                RoleState::Unclaimed => {}
-                RoleState::Held(_) => (self.witness, more) = (place, true),
-                RoleState::Released(last) => match self.control.how(place, last) {
-                    CLOSED => {}
-                    HANDED_OVER => more = true,
-                    how if named(last.to_bits()) => {
-                        news = news.or(Some(News { place, left: how | last.to_bits(), by_successor: false }));
-                    }
-                    _ => {}
-                },
-            }
+            self.seen[place] = self.control.standing(place);
         }
-        if news.is_none() && (more || came < self.expected) {
+        let news = match self.standings() {
+            Over::No => return Ok(Over::No),
+            Over::End => None,
+            Over::News(news) => Some(news),
+        };
+        // The places were looked at one after the other. If each is as it was, then all of that was so at the moment between; if not, somebody has just come, or left and rings.
+        if (0..self.control.places()).any(|place| self.control.standing(place) != self.seen[place]) {
             return Ok(Over::No);
         }
         // What they published before they left is visible now that their leaving is: look once more.
@@ -402,6 +394,44 @@ impl Taker {
             (Look::Nothing, Some(news)) => Over::News(news),
             (Look::Some | Look::Claimed(_), _) => Over::No,
         })
+    }
+
+    /// What the standings say that were seen, without the order.
+    fn standings(&mut self) -> Over {
+        let (mut came, mut more) = (0_u64, false);
+        let mut news = None;
+        for (place, Standing { state, left, claims, status }) in self.seen.iter().copied().enumerate() {
+            if left != self.left[place] {
+                // Not of one who came after that, and left in the same way.
+                let was_told = self.told[place].0 == left && claims.wrapping_sub(self.told[place].1) <= 1;
+                if who(left) == 0 || was_told {
+                    // Of nobody: somebody does not follow the protocol. Or it was told before the successor knew.
+                    self.left[place] = left;
+                } else {
+                    news = news.or(Some(News { place, left, by_successor: true }));
+                }
+            }
+            if state != RoleState::Unclaimed {
+                // One who died before it counted itself came as well.
+                came = came.saturating_add(claims.max(1));
+            }
+            match state {
+                RoleState::Unclaimed => {}
+                RoleState::Held(_) => (self.witness, more) = (place, true),
+                RoleState::Released(last) => match how(status, last) {
+                    CLOSED => {}
+                    HANDED_OVER => more = true,
+                    // Of nobody, as above.
+                    _ if last.to_bits() == 0 => {}
+                    how => news = news.or(Some(News { place, left: how | last.to_bits(), by_successor: false })),
+                },
+            }
+        }
+        match news {
+            Some(news) => Over::News(news),
+            None if more || came < self.expected => Over::No,
+            None => Over::End,
+        }
     }
 
     /// Tells it, once.
@@ -418,7 +448,8 @@ impl Taker {
         // Of nobody, which is no news.
         let RoleState::Held(last) = last else { return Ok(()) };
         if !news.by_successor {
-            self.control.told(news.place, last);
+            self.told[news.place] = (news.left, self.seen[news.place].claims);
+            self.control.told(news.place, last, how);
         }
         Err(if how == GAVE_UP { RingError::PeerGaveUp(Side::Producer) } else { self.control.died(last) })
     }
@@ -461,11 +492,6 @@ impl Drop for Taker {
     fn drop(&mut self) {
         self.leave(Leaving::for_drop());
     }
-}
-
-/// Whether a word names anybody: one that does not is of somebody who does not follow the protocol, and there is nobody to tell of.
-fn named(left: u64) -> bool {
-    left & !(CLOSED | GAVE_UP) != 0
 }
 
 /// What is to be told at the end of the order.
