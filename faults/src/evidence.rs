@@ -42,6 +42,8 @@ pub struct Lane {
 pub const SEEN: u8 = 1;
 /// In a message's count: its sender died before it was told that it is committed, so it may never come.
 pub const UNSURE: u8 = 2;
+/// In a message's count: it was acknowledged by a call that had returned.
+pub const ACKNOWLEDGED: u8 = 4;
 
 /// Lanes, and a count for every message of every lane.
 #[derive(Debug)]

@@ -34,7 +34,7 @@ use crate::structures;
 use trace::{At, Traced};
 
 /// Beside the first boundary of every state the full run kills at so many others of each operation, drawn by lot.
-const OTHERS: usize = 200;
+const OTHERS: usize = 100;
 
 /// So often a process is sent to a boundary before it is missed.
 const ATTEMPTS: usize = 5;

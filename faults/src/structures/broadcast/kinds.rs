@@ -17,7 +17,7 @@ use crate::message::{self, Fixed};
 use crate::rng::Rng;
 use crate::structures::rings::kinds::{
     CAPACITY, FIXED_HOLDS, FIXED_ROUND, Kind, Message, RECORDS_AGAIN, RECORDS_HOLDS, RECORDS_ROUND, RING, SLICE,
-    WORDS_HOLDS, WORDS_ROUND, both, push_record, read_value, read_word, record, records, value, word,
+    WORDS_HOLDS, WORDS_ROUND, both, in_bytes, push_record, read_value, read_word, record, records, value, word,
 };
 
 /// Places in the table: more than there are consumers in a storm.
@@ -267,7 +267,8 @@ impl Kind for Records {
 
     records!(
         broadcast, options: (CAPACITY, PLACES),
-        sleeps: |ring| ring.consumers().iter().map(|consumer| consumer.sleeps).sum()
+        sleeps: |ring| ring.consumers().iter().map(|consumer| consumer.sleeps).sum(),
+        counts: in_bytes
     );
     both!(lane: |_| 0, last: |_| 0, check: check_producer, consumer: of_its_own);
 

@@ -77,7 +77,7 @@ pub(in crate::structures) fn after_dead_producer<K: Kind>(stage: &Stage) -> Resu
     })
 }
 
-fn after_dead_consumer<K: Kind>(stage: &Stage) -> Result<()> {
+pub(in crate::structures) fn after_dead_consumer<K: Kind>(stage: &Stage) -> Result<()> {
     stage.furnish()?;
     stage.die_holding(|stage| {
         let segment = stage.attach()?;
