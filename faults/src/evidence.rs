@@ -38,6 +38,9 @@ pub struct Lane {
     pub other: [AtomicU64; 23],
 }
 
+/// Of each lane so many messages are counted at most where no storm rages.
+pub const FEW: u64 = 1 << 14;
+
 /// In a message's count: it was looked at.
 pub const SEEN: u8 = 1;
 /// In a message's count: its sender died before it was told that it is committed, so it may never come.

@@ -14,7 +14,6 @@ use crate::structure::Structure;
 
 /// All of them.
 pub fn all() -> Vec<&'static dyn Structure> {
-    let one = vec![segment::SEGMENT];
-    let several = [spsc::all(), mpsc::all(), ordered::all(), broadcast::all(), cells::all(), slab::all()].concat();
-    [one, several, vec![journal::JOURNAL]].concat()
+    let several = [spsc::all(), mpsc::all(), ordered::all(), broadcast::all(), cells::all(), slab::all()];
+    [vec![segment::SEGMENT], several.concat(), vec![journal::JOURNAL]].concat()
 }

@@ -223,8 +223,7 @@ impl Kind for Records {
     const LANES: usize = LANES;
 
     records!(
-        ordered, options: (Options::new(BYTES).producers(LANES)),
-        sleeps: |ring| ring.stats().consumer_sleeps, counts: in_lines
+        ordered, options: (Options::new(BYTES).producers(LANES)), counts: in_lines
     );
     both!(lane: |producer| producer.place(), last: |consumer| consumer.place(), check: check_producers);
     of_the_dead!();

@@ -102,7 +102,7 @@ impl Kind for Records {
     const NAME: &'static str = "spsc ring of records";
     const LANES: usize = 1;
 
-    records!(spsc, options: (CAPACITY), sleeps: |ring| ring.stats().consumer_sleeps, counts: in_bytes);
+    records!(spsc, options: (CAPACITY), counts: in_bytes);
     both!(lane: |_| 0, last: |_| 0, check: check_producer);
 
     fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {

@@ -171,10 +171,6 @@ macro_rules! values {
                 everything::use_broadcast::<$value>(segment, RING, rng, calls);
             }
 
-            fn sleeps(segment: &Segment) -> u64 {
-                Self::consumers(segment).map_or(0, |all| all.iter().map(|consumer| consumer.sleeps).sum())
-            }
-
             fn goes_on_with(position: u64, _before: u64, _done: u64) -> u64 {
                 // Positions count messages, as sequences do.
                 position
@@ -267,7 +263,6 @@ impl Kind for Records {
 
     records!(
         broadcast, options: (CAPACITY, PLACES),
-        sleeps: |ring| ring.consumers().iter().map(|consumer| consumer.sleeps).sum(),
         counts: in_bytes
     );
     both!(lane: |_| 0, last: |_| 0, check: check_producer, consumer: of_its_own);

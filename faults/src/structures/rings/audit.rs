@@ -37,6 +37,10 @@ pub(in crate::structures) fn audit<K: Kind>(stage: &Stage) -> Result<()> {
             all += held;
         }
         (0..all).try_for_each(|_| pop::<K>(&mut consumer, stage)).context("afterwards")?;
+        if !K::ALONE {
+            // What a consumer has claimed, popped, and not acknowledged takes up room: all that there was, if it is the only one.
+            K::acknowledge(&mut consumer);
+        }
     }
     producers.into_iter().for_each(K::hand_over_producer);
     let left = K::try_pop(&mut consumer);

@@ -48,9 +48,6 @@ pub(crate) trait Kind: Sized + 'static {
     /// Makes every call that there is.
     fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>);
 
-    /// How often the consumer slept.
-    fn sleeps(segment: &Segment) -> u64;
-
     /// Which lane a producer has.
     fn lane(producer: &Self::Producer) -> usize;
     /// Where the next message goes: grows with each.
@@ -232,10 +229,6 @@ macro_rules! values {
             $rings::Ring::<$value>::open_or_create(segment, RING, $options).map(|_| ())
         }
 
-        fn sleeps(segment: &Segment) -> u64 {
-            $rings::Ring::<$value>::open(segment, RING).map_or(0, |ring| ring.stats().consumer_sleeps)
-        }
-
         fn goes_on_with(position: u64, _before: u64, _done: u64) -> u64 {
             // Positions count messages, as sequences do.
             position
@@ -327,9 +320,9 @@ macro_rules! in_bytes {
     };
 }
 
-/// What the kinds of records have: of `$rings`, made with `$options`; `$sleeps` is how often the consumer of a ring slept, and `$counts` what positions count.
+/// What the kinds of records have: of `$rings`, made with `$options`; `$counts` is what positions count.
 macro_rules! records {
-    ($rings:ident, options: ($($options:expr),+), sleeps: $sleeps:expr, counts: $counts:ident) => {
+    ($rings:ident, options: ($($options:expr),+), counts: $counts:ident) => {
         type Producer = $rings::RecordProducer;
         type Consumer = $rings::RecordConsumer;
 
@@ -343,11 +336,6 @@ macro_rules! records {
 
         fn find_or_make(segment: &Segment) -> Result<(), Error> {
             $rings::RecordRing::open_or_create(segment, RING, $($options),+).map(|_| ())
-        }
-
-        fn sleeps(segment: &Segment) -> u64 {
-            let sleeps: fn(&$rings::RecordRing) -> u64 = $sleeps;
-            $rings::RecordRing::open(segment, RING).map_or(0, |ring| sleeps(&ring))
         }
 
         fn try_push(producer: &mut Self::Producer, message: Message) -> Result<(), RingError> {
