@@ -38,10 +38,15 @@ pub struct Lane {
     pub other: [AtomicU64; 23],
 }
 
+/// Of each lane so many messages are counted at most where no storm rages.
+pub const FEW: u64 = 1 << 14;
+
 /// In a message's count: it was looked at.
 pub const SEEN: u8 = 1;
 /// In a message's count: its sender died before it was told that it is committed, so it may never come.
 pub const UNSURE: u8 = 2;
+/// In a message's count: it was acknowledged by a call that had returned.
+pub const ACKNOWLEDGED: u8 = 4;
 
 /// Lanes, and a count for every message of every lane.
 #[derive(Debug)]

@@ -1,14 +1,13 @@
 //! Every call of the broadcast rings.
 
 use ipc_core::{Payload, Segment};
-use ipc_ring::RingError;
 use ipc_ring::broadcast::{
     Consumer, Grant, LossyConsumer, LossyRecordConsumer, Producer, RecordConsumer, RecordProducer, RecordRing, Ring,
     Start, View,
 };
 
 use super::spsc::{leave, record, sum};
-use super::{CALLS, cancelled, soon, strategy, value};
+use super::{CALLS, cancelled, grants, soon, strategy, value};
 use crate::calls::Calls;
 use crate::rng::Rng;
 
@@ -275,24 +274,7 @@ fn push_record(producer: &mut RecordProducer, rng: &mut Rng, calls: &mut Calls<'
     }
 }
 
-/// Writes a grant, in place or by copying, and ends it in one of the ways that there are.
-fn write(mut grant: Grant<'_>, bytes: &[u8], end: usize) -> Result<(), RingError> {
-    grant.write_at(bytes.len() / 2, &bytes[..bytes.len() / 2])?;
-    grant.iter_mut().zip(bytes).for_each(|(target, byte)| *target ^= byte);
-    match end {
-        0 => {
-            drop(grant);
-            Ok(())
-        }
-        // What leaks is as good as dropped.
-        1 => {
-            std::mem::forget(grant);
-            Ok(())
-        }
-        2 => grant.commit_len(bytes.len() / 3),
-        _ => grant.commit(),
-    }
-}
+grants!(Grant, View);
 
 fn pop_record(consumer: &mut RecordConsumer, rng: &mut Rng, calls: &mut Calls<'_>) {
     let (deadline, release, mut bytes) = (soon(rng), rng.one_in(2), Vec::new());
@@ -327,14 +309,6 @@ fn pop_record(consumer: &mut RecordConsumer, rng: &mut Rng, calls: &mut Calls<'_
             calls.call("broadcast::RecordConsumer::peek", || consumer.peek().map(|view| view.is_some()));
         }
     }
-}
-
-fn read(view: View<'_>, release: bool) -> Result<(), RingError> {
-    std::hint::black_box(sum(&view));
-    let mut copy = vec![0; view.len()];
-    view.copy_to(&mut copy)?;
-    let _ = view.copy_to(&mut copy[..view.len() / 2]);
-    if release { view.release() } else { Ok(()) }
 }
 
 fn watch_records(watcher: &mut LossyRecordConsumer, rng: &mut Rng, calls: &mut Calls<'_>) {

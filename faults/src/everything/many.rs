@@ -76,10 +76,13 @@ macro_rules! sides {
     ($module:ident, $named:literal; $($how:tt)*) => {
         pub(super) mod $module {
             use ipc_core::{Payload, Segment};
-            use ipc_ring::$module::{Consumer, Options, Producer, RecordConsumer, RecordProducer, RecordRing, Ring};
+            use ipc_ring::$module::{
+                Consumer, Grant, Options, Producer, RecordConsumer, RecordProducer, RecordRing, Ring, ValueGrant,
+                ValueView, View,
+            };
 
-            use super::super::spsc::{leave, read, read_value, record, sum, write, write_value};
-            use super::super::{CALLS, cancelled, soon, strategy, value};
+            use super::super::spsc::{leave, record, sum};
+            use super::super::{CALLS, cancelled, grants, soon, strategy, value, value_grants};
             use super::PRODUCERS;
             use crate::calls::Calls;
             use crate::rng::Rng;
@@ -94,6 +97,9 @@ macro_rules! sides {
                 of_record_ring, of_record_producer, of_record_consumer;
                 $named, "RecordRing", "RecordProducer", "RecordConsumer"; $($how)*
             );
+
+            grants!(Grant, View);
+            value_grants!(ValueGrant, ValueView);
 
             /// Uses all sides of the ring of slots called `name`.
             pub fn use_values<T: Payload>(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Calls<'_>) {
@@ -288,4 +294,11 @@ sides!(
     places: lanes, stats: lane_stats, place: lane, check: check_producers,
     options: |ring| Options::new(ring.capacity()).lanes(ring.lanes()),
     consumers: consumer_side at most 2, more: |_, _| ()
+);
+
+sides!(
+    ordered, "ordered";
+    places: places, stats: producer_stats, place: place, check: check_producers,
+    options: |ring| Options::new(ring.capacity()).producers(ring.places()),
+    consumers: consumer_side at most 2, more: |consumer, _| _ = consumer.held_back_by()
 );

@@ -1,12 +1,12 @@
 //! Every call of the one-to-one rings.
 
 use ipc_core::{Payload, Segment};
+use ipc_ring::Side;
 use ipc_ring::spsc::{
     Consumer, Grant, Producer, RecordConsumer, RecordProducer, RecordRing, Ring, ValueGrant, ValueView, View,
 };
-use ipc_ring::{RingError, Side};
 
-use super::{CALLS, cancelled, soon, strategy, value};
+use super::{CALLS, cancelled, grants, soon, strategy, value, value_grants};
 use crate::calls::Calls;
 use crate::rng::Rng;
 
@@ -130,16 +130,7 @@ fn pop<T: Payload>(consumer: &mut Consumer<T>, values: &mut [T], rng: &mut Rng, 
     }
 }
 
-/// Writes a value in place; then commits it, or not.
-pub(super) fn write_value<T: Payload>(mut grant: ValueGrant<'_, T>, value: T, commit: bool) -> Result<(), RingError> {
-    *grant = value;
-    if commit { grant.commit() } else { Ok(()) }
-}
-
-pub(super) fn read_value<T: Payload>(view: ValueView<'_, T>, release: bool) -> Result<(), RingError> {
-    std::hint::black_box(*view);
-    if release { view.release() } else { Ok(()) }
-}
+value_grants!(ValueGrant, ValueView);
 
 /// Uses both sides of the ring of records called `name`.
 pub fn use_records(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Calls<'_>) {
@@ -212,24 +203,7 @@ fn push_record(producer: &mut RecordProducer, rng: &mut Rng, calls: &mut Calls<'
     }
 }
 
-/// Writes a grant, in place or by copying, and ends it in one of the ways that there are.
-pub(super) fn write(mut grant: Grant<'_>, bytes: &[u8], end: usize) -> Result<(), RingError> {
-    grant.write_at(bytes.len() / 2, &bytes[..bytes.len() / 2])?;
-    grant.iter_mut().zip(bytes).for_each(|(target, byte)| *target ^= byte);
-    match end {
-        0 => {
-            drop(grant);
-            Ok(())
-        }
-        // What leaks is as good as dropped.
-        1 => {
-            std::mem::forget(grant);
-            Ok(())
-        }
-        2 => grant.commit_len(bytes.len() / 3),
-        _ => grant.commit(),
-    }
-}
+grants!(Grant, View);
 
 fn pop_record(consumer: &mut RecordConsumer, rng: &mut Rng, calls: &mut Calls<'_>) {
     let (deadline, mut bytes) = (soon(rng), Vec::new());
@@ -264,12 +238,4 @@ fn pop_record(consumer: &mut RecordConsumer, rng: &mut Rng, calls: &mut Calls<'_
 /// Touches all that is lent.
 pub(super) fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().map(|byte| u64::from(*byte)).sum()
-}
-
-pub(super) fn read(view: View<'_>, release: bool) -> Result<(), RingError> {
-    std::hint::black_box(sum(&view));
-    let mut copy = vec![0; view.len()];
-    view.copy_to(&mut copy)?;
-    let _ = view.copy_to(&mut copy[..view.len() / 2]);
-    if release { view.release() } else { Ok(()) }
 }

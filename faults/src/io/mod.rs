@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 
 use crate::corrupt::directory;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, FEW};
 use crate::options::{Options, Part};
 use crate::report::Row;
 use crate::structure::{Stage, Structure};
@@ -97,7 +97,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
 }
 
 fn stage(structure: &'static dyn Structure, directory: &Path) -> Result<Stage> {
-    let evidence = Evidence::new(structure.lanes() + 1, structure.counted_messages())?;
+    let evidence = Evidence::new(structure.lanes() + 1, structure.counted_messages().min(FEW))?;
     Ok(Stage::new(structure, directory, Arc::new(evidence)))
 }
 

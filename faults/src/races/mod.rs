@@ -18,7 +18,7 @@ use ipc_core::map::Mapping;
 use nix::sys::wait::WaitStatus;
 
 use crate::corrupt::directory;
-use crate::evidence::{Evidence, LONG};
+use crate::evidence::{Evidence, FEW, LONG};
 use crate::options::{Options, Part};
 use crate::process::{self, Child, Said};
 use crate::report::Row;
@@ -88,7 +88,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
 }
 
 fn stage(structure: &'static dyn Structure, directory: &Path) -> Result<Stage> {
-    let evidence = Evidence::new(structure.lanes() + 1, structure.counted_messages())?;
+    let evidence = Evidence::new(structure.lanes() + 1, structure.counted_messages().min(FEW))?;
     Ok(Stage::new(structure, directory, Arc::new(evidence)))
 }
 

@@ -24,7 +24,7 @@ use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::evidence::{Evidence, LONG};
+use crate::evidence::{Evidence, FEW, LONG};
 use crate::options::{Options, Part};
 use crate::process::{self, Said};
 use crate::report::Row;
@@ -34,7 +34,7 @@ use crate::structures;
 use trace::{At, Traced};
 
 /// Beside the first boundary of every state the full run kills at so many others of each operation, drawn by lot.
-const OTHERS: usize = 200;
+const OTHERS: usize = 100;
 
 /// So often a process is sent to a boundary before it is missed.
 const ATTEMPTS: usize = 5;
@@ -51,34 +51,51 @@ const OTHERS_OF_STATE: usize = 4;
 ///
 /// If an operation cannot be done at all.
 pub fn run(options: &Options) -> Result<Vec<Row>> {
-    let all = structures::all();
-    let tried = all
-        .iter()
-        .flat_map(|structure| structure.operations().into_iter().map(move |operation| (*structure, operation)));
-    let tried: Vec<_> = tried
-        .map(|(structure, operation)| (structure, operation, format!("{}: {}", structure.name(), operation.name)))
-        .filter(|(_, _, name)| options.wants(name))
-        .collect();
+    let mut tried = Vec::new();
+    for (index, structure) in structures::all().into_iter().enumerate() {
+        let named = |operation: Operation| (format!("{}: {}", structure.name(), operation.name), operation);
+        let mut operations: Vec<_> = structure.operations().into_iter().map(named).collect();
+        operations.retain(|(name, _)| options.wants(name));
+        if options.seconds.is_some() {
+            // There may not be time for all.
+            let mut rng = Rng::of(options.seed(), index as u64);
+            (1..operations.len()).rev().for_each(|last| operations.swap(last, rng.index(last + 1)));
+        }
+        if !operations.is_empty() {
+            tried.push((structure, operations));
+        }
+    }
     let before = nix::sched::sched_getaffinity(Pid::this())?;
     let mut here = CpuSet::new();
     here.set(sched_getcpu()?)?;
     sched_setaffinity(Pid::this(), &here)?;
     let end = options.end();
     let mut rows = Vec::new();
-    for (index, (structure, operation, name)) in tried.iter().enumerate() {
+    for (index, (structure, operations)) in tried.iter().enumerate() {
         // What is left of the time, in equal parts.
-        let share = end.map(|end| {
-            let now = Instant::now();
-            now + end.saturating_duration_since(now) / (tried.len() - index) as u32
-        });
-        let mut row = Row::new(Part::Steps, name.clone(), "kill points");
-        if let Err(error) = try_operation(options, *structure, operation, share, &mut row) {
-            row.violation(options, options.case.unwrap_or(0), format!("without anybody killed: {error:#}"));
+        let end = end.map(|end| part(end, tried.len() - index));
+        for (index, (name, operation)) in operations.iter().enumerate() {
+            if index > 0 && end.is_some_and(|end| Instant::now() >= end) {
+                let left = operations.len() - index;
+                eprintln!("steps: {}: no time for {left} of {} operations", structure.name(), operations.len());
+                break;
+            }
+            let end = end.map(|end| part(end, operations.len() - index));
+            let mut row = Row::new(Part::Steps, name.clone(), "kill points");
+            if let Err(error) = try_operation(options, *structure, operation, end, &mut row) {
+                row.violation(options, options.case.unwrap_or(0), format!("without anybody killed: {error:#}"));
+            }
+            rows.push(row);
         }
-        rows.push(row);
     }
     sched_setaffinity(Pid::this(), &before)?;
     Ok(rows)
+}
+
+/// When one of so many equal parts of the time from now to an end is over.
+fn part(end: Instant, parts: usize) -> Instant {
+    let now = Instant::now();
+    now + end.saturating_duration_since(now) / u32::try_from(parts.max(1)).unwrap_or(u32::MAX)
 }
 
 /// Where a process stood before an instruction.
@@ -144,11 +161,13 @@ fn try_operation(
     row: &mut Row,
 ) -> Result<()> {
     let directory = tempfile::Builder::new().prefix("faults-steps-").tempdir_in("/dev/shm")?;
-    let evidence = Arc::new(Evidence::new(structure.lanes() + 1, structure.counted_messages())?);
+    let evidence = Arc::new(Evidence::new(structure.lanes() + 1, structure.counted_messages().min(FEW))?);
     let stage = Stage::new(structure, directory.path(), evidence);
     let said = Said::new()?;
     (operation.arrange)(&stage).context("what stands there before")?;
     let scene = Scene::take(&stage)?;
+    // As it is before each kill.
+    scene.set(&stage)?;
     // What is written down of a process then is another each time, also its start.
     std::thread::sleep(TICK);
     let walk = walk(&stage, operation, &scene, &said)?;

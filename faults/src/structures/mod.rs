@@ -4,6 +4,7 @@ mod broadcast;
 mod cells;
 mod journal;
 mod mpsc;
+mod ordered;
 mod rings;
 mod segment;
 mod slab;
@@ -13,6 +14,6 @@ use crate::structure::Structure;
 
 /// All of them.
 pub fn all() -> Vec<&'static dyn Structure> {
-    let others = vec![journal::JOURNAL];
-    [vec![segment::SEGMENT], spsc::all(), mpsc::all(), broadcast::all(), cells::all(), slab::all(), others].concat()
+    let several = [spsc::all(), mpsc::all(), ordered::all(), broadcast::all(), cells::all(), slab::all()];
+    [vec![segment::SEGMENT], several.concat(), vec![journal::JOURNAL]].concat()
 }

@@ -10,7 +10,7 @@ use ipc_ring::spsc;
 
 use super::rings::kinds::{
     CAPACITY, FIXED_HOLDS, FIXED_ROUND, Kind, Message, RECORDS_AGAIN, RECORDS_HOLDS, RECORDS_ROUND, RING, SLICE,
-    WORDS_HOLDS, WORDS_ROUND, both, push_record, read_value, read_word, record, records, value, values, word,
+    WORDS_HOLDS, WORDS_ROUND, both, in_bytes, push_record, read_value, read_word, record, records, value, values, word,
 };
 use super::rings::{acts, audit, fill, notes, storm};
 use crate::calls::Calls;
@@ -102,7 +102,7 @@ impl Kind for Records {
     const NAME: &'static str = "spsc ring of records";
     const LANES: usize = 1;
 
-    records!(spsc, options: (CAPACITY), sleeps: |ring| ring.stats().consumer_sleeps);
+    records!(spsc, options: (CAPACITY), counts: in_bytes);
     both!(lane: |_| 0, last: |_| 0, check: check_producer);
 
     fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {

@@ -162,7 +162,7 @@ impl RecordRing {
     }
 
     /// Becomes the consumer that has a [place](RecordConsumer::place) of the table, in the place of one that died or let go: goes on where that had acknowledged. If it comes too late for that, it goes on
-    /// with the oldest that is still there, and says [how many](RecordConsumer::missed) bytes it missed.
+    /// with the oldest that is still there, and says [how many](RecordConsumer::missed) bytes it missed. Until it acknowledges, which its first calls do, whoever resumes the place after it is told so as well.
     ///
     /// # Errors
     ///

@@ -251,7 +251,7 @@ impl<T: Payload> Ring<T> {
     }
 
     /// Becomes the consumer that has a [place](Consumer::place) of the table, in the place of one that died or let go: goes on where that had acknowledged. If it comes too late for that, it goes on
-    /// with the oldest that is still there, and says [how many](Consumer::missed) it missed.
+    /// with the oldest that is still there, and says [how many](Consumer::missed) it missed. Until it acknowledges, which its first calls do, whoever resumes the place after it is told so as well.
     ///
     /// # Errors
     ///

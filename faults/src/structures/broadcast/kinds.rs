@@ -17,7 +17,7 @@ use crate::message::{self, Fixed};
 use crate::rng::Rng;
 use crate::structures::rings::kinds::{
     CAPACITY, FIXED_HOLDS, FIXED_ROUND, Kind, Message, RECORDS_AGAIN, RECORDS_HOLDS, RECORDS_ROUND, RING, SLICE,
-    WORDS_HOLDS, WORDS_ROUND, both, push_record, read_value, read_word, record, records, value, word,
+    WORDS_HOLDS, WORDS_ROUND, both, in_bytes, push_record, read_value, read_word, record, records, value, word,
 };
 
 /// Places in the table: more than there are consumers in a storm.
@@ -171,10 +171,6 @@ macro_rules! values {
                 everything::use_broadcast::<$value>(segment, RING, rng, calls);
             }
 
-            fn sleeps(segment: &Segment) -> u64 {
-                Self::consumers(segment).map_or(0, |all| all.iter().map(|consumer| consumer.sleeps).sum())
-            }
-
             fn goes_on_with(position: u64, _before: u64, _done: u64) -> u64 {
                 // Positions count messages, as sequences do.
                 position
@@ -267,7 +263,7 @@ impl Kind for Records {
 
     records!(
         broadcast, options: (CAPACITY, PLACES),
-        sleeps: |ring| ring.consumers().iter().map(|consumer| consumer.sleeps).sum()
+        counts: in_bytes
     );
     both!(lane: |_| 0, last: |_| 0, check: check_producer, consumer: of_its_own);
 

@@ -13,7 +13,7 @@ use crate::structures::rings::push;
 const LOOKED_AT: usize = 1 << 13;
 
 /// All of them.
-pub(super) fn operations<K: Kind>() -> Vec<Operation> {
+pub(in crate::structures) fn operations<K: Kind>() -> Vec<Operation> {
     let operation = |name, arrange, prepare| Operation { name, arrange, prepare, check: None };
     let filled: fn(&Stage) -> Result<()> = Stage::furnish;
     vec![

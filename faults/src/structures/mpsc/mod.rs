@@ -1,6 +1,6 @@
 //! The rings with many producers: of values, of records of any length.
 
-mod acts;
+pub(super) mod acts;
 
 use std::marker::PhantomData;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use ipc_ring::{RingError, Side};
 
 use super::rings::kinds::{
     CAPACITY, FIXED_HOLDS, FIXED_ROUND, Kind, Message, RECORDS_AGAIN, RECORDS_HOLDS, RECORDS_ROUND, RING, SLICE, both,
-    push_record, read_value, record, records, value, values,
+    in_bytes, push_record, read_value, record, records, value, values,
 };
 use super::rings::{self, audit, fill, notes, storm};
 use crate::calls::Calls;
@@ -23,29 +23,41 @@ use crate::structure::{Actor, Operation, Stage, Structure};
 
 /// Producers of a storm. One lane more: some come to a lane that is free, and others to a dead one's.
 const PRODUCERS: usize = 3;
-const LANES: usize = PRODUCERS + 1;
+pub(super) const LANES: usize = PRODUCERS + 1;
 
 /// A ring of one kind.
-struct Mpsc<K>(PhantomData<fn() -> K>);
+pub(super) struct Many<K>(pub(super) PhantomData<fn() -> K>);
 
 /// One of each kind.
 pub(super) fn all() -> Vec<&'static dyn Structure> {
-    vec![&Mpsc::<Values>(PhantomData), &Mpsc::<Records>(PhantomData)]
+    vec![&Many::<Values>(PhantomData), &Many::<Records>(PhantomData)]
 }
 
 /// What only rings with many producers have.
-trait Lanes: Kind {
+pub(super) trait Lanes: Kind {
+    /// Consumers of a storm.
+    const CONSUMERS: usize = 1;
+
     /// Which lanes living producers have.
     fn living(segment: &Segment) -> Result<Vec<usize>>;
+
+    /// Of what processes do with such rings, what they do with others of them as well, or with this one alone.
+    fn operations() -> Vec<Operation> {
+        acts::operations::<Self>()
+    }
 }
 
-impl<K: Lanes> Structure for Mpsc<K> {
+impl<K: Lanes> Structure for Many<K> {
     fn name(&self) -> &'static str {
         K::NAME
     }
 
     fn lanes(&self) -> usize {
         notes::<K>()
+    }
+
+    fn counted_messages(&self) -> u64 {
+        if K::TELLS_END && K::ALONE { 0 } else { 1 << 20 }
     }
 
     fn create(&self, segment: &Segment) -> Result<()> {
@@ -57,13 +69,15 @@ impl<K: Lanes> Structure for Mpsc<K> {
     }
 
     fn operations(&self) -> Vec<Operation> {
-        [rings::acts::operations::<K>(), acts::operations::<K>()].concat()
+        [rings::acts::operations::<K>(), K::operations()].concat()
     }
 
     fn actors(&self) -> Vec<Actor> {
         let run = storm::produce::<K>;
         let producer = Actor { role: "producer", processes: PRODUCERS, run, intrude: Some(come_beside::<K>) };
-        vec![producer, storm::consumer::<K>()]
+        let consumer = storm::consumer::<K>();
+        let intrude = consumer.intrude.filter(|_| K::ALONE);
+        vec![producer, Actor { processes: K::CONSUMERS, intrude, ..consumer }]
     }
 
     fn audit(&self, stage: &Stage) -> Result<()> {
@@ -94,7 +108,7 @@ struct Records;
 
 /// What both kinds have.
 macro_rules! many {
-    () => {
+    ($check:ident) => {
         /// Once for each, and then nobody has any lane.
         fn hear_of_the_dead(consumer: &mut Self::Consumer) -> Result<()> {
             let sides =
@@ -103,7 +117,7 @@ macro_rules! many {
             let dead = before.iter().filter(|side| matches!(side, SideState::Died(_))).count();
             let mut told = 0;
             loop {
-                match consumer.check_producers() {
+                match consumer.$check() {
                     Ok(()) => break,
                     Err(RingError::PeerDied { side: Side::Producer, .. }) if told < dead => told += 1,
                     Err(error) => {
@@ -148,7 +162,7 @@ impl Kind for Values {
         write: value, read: read_value, round: FIXED_ROUND
     );
     both!(lane: |producer| producer.lane(), last: |consumer| consumer.lane(), check: check_producers);
-    many!();
+    many!(check_producers);
 
     fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {
         everything::use_lanes::<Fixed>(segment, RING, rng, calls);
@@ -159,9 +173,9 @@ impl Kind for Records {
     const NAME: &'static str = "mpsc ring of records";
     const LANES: usize = LANES;
 
-    records!(mpsc, options: (Options::new(CAPACITY).lanes(LANES)), sleeps: |ring| ring.stats().consumer_sleeps);
+    records!(mpsc, options: (Options::new(CAPACITY).lanes(LANES)), counts: in_bytes);
     both!(lane: |producer| producer.lane(), last: |consumer| consumer.lane(), check: check_producers);
-    many!();
+    many!(check_producers);
 
     fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {
         everything::use_lanes_of_records(segment, RING, rng, calls);

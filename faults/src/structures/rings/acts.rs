@@ -77,7 +77,7 @@ pub(in crate::structures) fn after_dead_producer<K: Kind>(stage: &Stage) -> Resu
     })
 }
 
-fn after_dead_consumer<K: Kind>(stage: &Stage) -> Result<()> {
+pub(in crate::structures) fn after_dead_consumer<K: Kind>(stage: &Stage) -> Result<()> {
     stage.furnish()?;
     stage.die_holding(|stage| {
         let segment = stage.attach()?;
@@ -89,7 +89,7 @@ fn after_dead_consumer<K: Kind>(stage: &Stage) -> Result<()> {
 
 /// A consumer that has taken everything, and was killed while it slept.
 fn after_dead_sleeper<K: Kind>(stage: &Stage) -> Result<()> {
-    let segment = stage.make()?;
+    drop(stage.make()?);
     let said = crate::process::Said::new()?;
     let mut sleeper = crate::process::start(&said, || {
         let segment = stage.attach()?;
@@ -99,7 +99,7 @@ fn after_dead_sleeper<K: Kind>(stage: &Stage) -> Result<()> {
         Ok(())
     })?;
     let begun = std::time::Instant::now();
-    while K::sleeps(&segment) == 0 {
+    while !sleeper.sleeps()? {
         ensure!(begun.elapsed() < crate::evidence::LONG, "it never sleeps: {}", said.take());
         std::thread::sleep(std::time::Duration::from_micros(20));
     }

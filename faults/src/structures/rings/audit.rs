@@ -5,7 +5,7 @@ use ipc_core::{Error, Segment};
 use ipc_ring::{RingError, Side};
 
 use super::kinds::Kind;
-use super::{Expected, all_acknowledged, may_be_missing, pop, push, received, sent};
+use super::{Expected, all_acknowledged, may_be_missing, pop, push, received, sent, was_seen};
 use crate::evidence::{note, noted};
 use crate::structure::Stage;
 
@@ -37,6 +37,10 @@ pub(in crate::structures) fn audit<K: Kind>(stage: &Stage) -> Result<()> {
             all += held;
         }
         (0..all).try_for_each(|_| pop::<K>(&mut consumer, stage)).context("afterwards")?;
+        if !K::ALONE {
+            // What a consumer has claimed, popped, and not acknowledged takes up room: all that there was, if it is the only one.
+            K::acknowledge(&mut consumer);
+        }
     }
     producers.into_iter().for_each(K::hand_over_producer);
     let left = K::try_pop(&mut consumer);
@@ -65,10 +69,18 @@ fn all_producers<K: Kind>(segment: &Segment) -> Result<Vec<K::Producer>> {
 /// Pops all that is there: what of each lane must be there is, and nothing else. Returns where each lane ends.
 fn drain<K: Kind>(consumer: &mut K::Consumer, stage: &Stage) -> Result<Vec<u64>> {
     let mut expected = Expected::of::<K>(stage);
-    let mut told = 0;
+    let (mut told, mut asked) = (0, false);
     loop {
         match K::try_pop(consumer) {
-            Ok(message) => _ = expected.look::<K>(consumer, stage, message)?,
+            Ok(message) => {
+                _ = expected.look::<K>(consumer, stage, message)?;
+                asked = false;
+            }
+            Err(RingError::Empty) if !asked => {
+                K::step_over_the_dead(consumer).context("stepping over the dead")?;
+                asked = true;
+            }
+            Err(RingError::PeerDied { side: Side::Producer, .. }) if told < K::LANES => told += 1,
             Err(RingError::Empty | RingError::Closed(Side::Producer)) => break,
             // Where there is one producer, that is all that will ever come; where there are many, it is told once for each.
             Err(RingError::PeerGaveUp(Side::Producer)) => {
@@ -80,6 +92,9 @@ fn drain<K: Kind>(consumer: &mut K::Consumer, stage: &Stage) -> Result<Vec<u64>>
             }
             Err(error) => bail!("pop: {error}"),
         }
+    }
+    if !K::ALONE {
+        return (0..K::LANES).map(|lane| ends_of_many::<K>(stage, lane)).collect();
     }
     let mut ends = Vec::new();
     for (lane, (taken, next)) in expected.taken.iter().zip(&expected.next).enumerate() {
@@ -94,4 +109,18 @@ fn drain<K: Kind>(consumer: &mut K::Consumer, stage: &Stage) -> Result<Vec<u64>>
         ends.push(end);
     }
     Ok(ends)
+}
+
+/// Of a lane whose messages went to many consumers: that each that was pushed was looked at by one of them, at least.
+fn ends_of_many<K: Kind>(stage: &Stage, lane: usize) -> Result<u64> {
+    let (begun, done) = (noted(&sent(stage, lane).begun), noted(&sent(stage, lane).done));
+    // Before the death a single consumer may have taken some, one after the other.
+    for sequence in noted(&received::<K>(stage, lane).taken)..done {
+        ensure!(was_seen(stage, (lane, sequence)), "lost: message {lane}/{sequence}, whose push had returned");
+    }
+    // Of a push that had not returned the first may be there.
+    let end = (done..begun).find(|sequence| !was_seen(stage, (lane, *sequence))).unwrap_or(begun.max(done));
+    let stray = (end..begun).find(|sequence| was_seen(stage, (lane, *sequence)));
+    ensure!(stray.is_none(), "lost: message {lane}/{end}, before {stray:?}");
+    Ok(end)
 }

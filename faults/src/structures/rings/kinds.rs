@@ -35,6 +35,8 @@ pub(crate) trait Kind: Sized + 'static {
     const AGAIN: u64;
     /// Whether there is one consumer at a time.
     const ALONE: bool = true;
+    /// Whether what is popped together may be of several lanes: which lane is told of the last one only.
+    const MIXES: bool = false;
     /// Whether a producer that follows a dead one knows by its position what that had committed. If not, it leaves out the numbers of what the dead one was not told of.
     const TELLS_END: bool = true;
 
@@ -45,9 +47,6 @@ pub(crate) trait Kind: Sized + 'static {
 
     /// Makes every call that there is.
     fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>);
-
-    /// How often the consumer slept.
-    fn sleeps(segment: &Segment) -> u64;
 
     /// Which lane a producer has.
     fn lane(producer: &Self::Producer) -> usize;
@@ -76,6 +75,10 @@ pub(crate) trait Kind: Sized + 'static {
     fn acknowledge(consumer: &mut Self::Consumer);
     /// Asks whether its producers live.
     fn check_producers(consumer: &mut Self::Consumer) -> Result<(), RingError>;
+    /// Has a consumer step over what the dead left, where that holds up what is behind it. What it is told of them is passed over.
+    fn step_over_the_dead(_consumer: &mut Self::Consumer) -> Result<(), RingError> {
+        Ok(())
+    }
     /// Sees that a consumer that has popped everything is told of each dead producer once. Where there is one producer, it is told each time.
     fn hear_of_the_dead(_consumer: &mut Self::Consumer) -> Result<()> {
         Ok(())
@@ -198,16 +201,25 @@ macro_rules! both {
     };
 }
 
-/// What the kinds of values have: of `$rings`, made with `$options`, each message written by `$write` and read by `$read`.
+/// What the kinds of values have: of `$rings`, made with `$options`, each message written by `$write` and read by `$read`. Of a lane up to `$again` may come again.
 macro_rules! values {
     ($rings:ident, $value:ty, options: $options:expr, write: $write:expr, read: $read:expr, round: $round:expr) => {
+        values!(
+            $rings, $value, options: $options, write: $write, read: $read, round: $round,
+            // A quarter of the ring waits for its acknowledgement, and what one call pops for the next.
+            again: Self::HOLDS / 4 + SLICE
+        );
+    };
+    (
+        $rings:ident, $value:ty, options: $options:expr, write: $write:expr, read: $read:expr, round: $round:expr,
+        again: $again:expr
+    ) => {
         type Producer = $rings::Producer<$value>;
         type Consumer = $rings::Consumer<$value>;
 
         const ROUND: u64 = $round;
         const SLICE: u64 = SLICE;
-        // A quarter of the ring waits for its acknowledgement, and what one call pops for the next.
-        const AGAIN: u64 = Self::HOLDS / 4 + SLICE;
+        const AGAIN: u64 = $again;
 
         fn create(segment: &Segment) -> Result<(), Error> {
             $rings::Ring::<$value>::create(segment, RING, $options).map(|_| ())
@@ -215,10 +227,6 @@ macro_rules! values {
 
         fn find_or_make(segment: &Segment) -> Result<(), Error> {
             $rings::Ring::<$value>::open_or_create(segment, RING, $options).map(|_| ())
-        }
-
-        fn sleeps(segment: &Segment) -> u64 {
-            $rings::Ring::<$value>::open(segment, RING).map_or(0, |ring| ring.stats().consumer_sleeps)
         }
 
         fn goes_on_with(position: u64, _before: u64, _done: u64) -> u64 {
@@ -293,29 +301,12 @@ macro_rules! values {
     };
 }
 
-/// What the kinds of records have: of `$rings`, made with `$options`; `$sleeps` is how often the consumer of a ring slept.
-macro_rules! records {
-    ($rings:ident, options: ($($options:expr),+), sleeps: $sleeps:expr) => {
-        type Producer = $rings::RecordProducer;
-        type Consumer = $rings::RecordConsumer;
-
+/// Positions of records that count bytes.
+macro_rules! in_bytes {
+    () => {
         const ROUND: u64 = RECORDS_ROUND;
-        const SLICE: u64 = 1;
         const HOLDS: u64 = RECORDS_HOLDS;
         const AGAIN: u64 = RECORDS_AGAIN;
-
-        fn create(segment: &Segment) -> Result<(), Error> {
-            $rings::RecordRing::create(segment, RING, $($options),+).map(|_| ())
-        }
-
-        fn find_or_make(segment: &Segment) -> Result<(), Error> {
-            $rings::RecordRing::open_or_create(segment, RING, $($options),+).map(|_| ())
-        }
-
-        fn sleeps(segment: &Segment) -> u64 {
-            let sleeps: fn(&$rings::RecordRing) -> u64 = $sleeps;
-            $rings::RecordRing::open(segment, RING).map_or(0, |ring| sleeps(&ring))
-        }
 
         fn goes_on_with(position: u64, before: u64, done: u64) -> u64 {
             // Pushed one at a time.
@@ -325,6 +316,26 @@ macro_rules! records {
         fn goes_round(position: u64, sequence: u64) -> bool {
             let length = message::length(sequence);
             length > 56 && position % Self::ROUND + length as u64 + 72 > Self::ROUND
+        }
+    };
+}
+
+/// What the kinds of records have: of `$rings`, made with `$options`; `$counts` is what positions count.
+macro_rules! records {
+    ($rings:ident, options: ($($options:expr),+), counts: $counts:ident) => {
+        type Producer = $rings::RecordProducer;
+        type Consumer = $rings::RecordConsumer;
+
+        const SLICE: u64 = 1;
+
+        $counts!();
+
+        fn create(segment: &Segment) -> Result<(), Error> {
+            $rings::RecordRing::create(segment, RING, $($options),+).map(|_| ())
+        }
+
+        fn find_or_make(segment: &Segment) -> Result<(), Error> {
+            $rings::RecordRing::open_or_create(segment, RING, $($options),+).map(|_| ())
         }
 
         fn try_push(producer: &mut Self::Producer, message: Message) -> Result<(), RingError> {
@@ -401,4 +412,4 @@ macro_rules! push_record {
     }};
 }
 
-pub(crate) use {both, push_record, records, values};
+pub(crate) use {both, in_bytes, push_record, records, values};

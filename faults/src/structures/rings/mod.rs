@@ -8,9 +8,11 @@ pub(super) mod audit;
 pub(super) mod kinds;
 pub(super) mod storm;
 
+use std::sync::atomic::Ordering;
+
 use anyhow::{Context, Result, ensure};
 
-use crate::evidence::{Lane, note, noted};
+use crate::evidence::{ACKNOWLEDGED, Lane, SEEN, note, noted};
 use crate::structure::Stage;
 use kinds::{Kind, Message};
 
@@ -53,14 +55,30 @@ fn comes_next<K: Kind>(consumer: &K::Consumer, stage: &Stage, message: Result<Me
     let expected = noted(taken);
     ensure!(sequence == expected, "message {lane}/{sequence} where {expected} has to come");
     note(taken, sequence + 1);
+    if !K::ALONE {
+        let again = seen(stage, (lane, sequence))?;
+        ensure!(!again, "message {lane}/{sequence} came twice");
+    }
     Ok(())
+}
+
+/// Notes that a message of a ring with many consumers was looked at. It may come again until it is acknowledged; whether it did.
+fn seen(stage: &Stage, (lane, sequence): Message) -> Result<bool> {
+    let before = stage.evidence().deliveries(lane, sequence).fetch_or(SEEN, Ordering::AcqRel);
+    ensure!(before & ACKNOWLEDGED == 0, "message {lane}/{sequence} came again, and was acknowledged");
+    ensure!(sequence < noted(&sent(stage, lane).begun), "message {lane}/{sequence} was never pushed");
+    Ok(before & SEEN != 0)
+}
+
+fn was_seen(stage: &Stage, (lane, sequence): Message) -> bool {
+    stage.evidence().deliveries(lane, sequence).load(Ordering::Acquire) & SEEN != 0
 }
 
 /// That a message is whole, and one of the lane that the consumer says that it is of.
 fn of_its_lane<K: Kind>(consumer: &K::Consumer, message: Result<Message>) -> Result<Message> {
     let (lane, sequence) = message?;
     let said = K::lane_of_last(consumer);
-    ensure!(lane == said && lane < K::LANES, "message {lane}/{sequence} came from lane {said}");
+    ensure!(lane < K::LANES && (lane == said || K::MIXES), "message {lane}/{sequence} came from lane {said}");
     Ok((lane, sequence))
 }
 
@@ -80,13 +98,15 @@ pub(super) struct Expected {
     taken: Vec<u64>,
     /// What comes next, once something came.
     next: Vec<Option<u64>>,
+    /// Where there are many consumers, of which any may get what a dead one had: what this one took and did not acknowledge.
+    held: Vec<Message>,
 }
 
 impl Expected {
     /// As of the predecessor's notes.
     pub(super) fn of<K: Kind>(stage: &Stage) -> Self {
         let taken = (0..K::LANES).map(|lane| noted(&received::<K>(stage, lane).taken)).collect();
-        Self { taken, next: vec![None; K::LANES] }
+        Self { taken, next: vec![None; K::LANES], held: Vec::new() }
     }
 
     /// That a message that was popped just now is one that has to come; notes it. Returns whether it came again.
@@ -97,6 +117,10 @@ impl Expected {
         message: Result<Message>,
     ) -> Result<bool> {
         let (lane, sequence) = of_its_lane::<K>(consumer, message)?;
+        if !K::ALONE {
+            self.held.push((lane, sequence));
+            return seen(stage, (lane, sequence));
+        }
         let taken = self.taken[lane];
         match self.next[lane] {
             None => Self::first::<K>(stage, (lane, sequence), taken)?,
@@ -124,7 +148,10 @@ impl Expected {
     }
 
     /// Notes that all that came so far is acknowledged.
-    pub(super) fn acknowledged<K: Kind>(&self, stage: &Stage) {
+    pub(super) fn acknowledged<K: Kind>(&mut self, stage: &Stage) {
+        for (lane, sequence) in self.held.drain(..) {
+            stage.evidence().deliveries(lane, sequence).fetch_or(ACKNOWLEDGED, Ordering::AcqRel);
+        }
         for (lane, next) in self.next.iter().enumerate() {
             if let Some(next) = next {
                 note(&received::<K>(stage, lane).acknowledged, *next);
@@ -137,6 +164,12 @@ impl Expected {
 pub(super) fn all_acknowledged<K: Kind>(stage: &Stage) {
     for lane in 0..K::LANES {
         let notes = received::<K>(stage, lane);
+        if !K::ALONE {
+            let from = noted(&notes.acknowledged)..noted(&notes.taken);
+            from.filter(|sequence| was_seen(stage, (lane, *sequence))).for_each(|sequence| {
+                stage.evidence().deliveries(lane, sequence).fetch_or(ACKNOWLEDGED, Ordering::AcqRel);
+            });
+        }
         note(&notes.acknowledged, noted(&notes.taken));
     }
 }
