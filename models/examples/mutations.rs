@@ -58,6 +58,7 @@ const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
 const ANNOUNCEMENT: &str = "ipc-ring/src/lanes/announcement.rs";
 const LANE_PRODUCER: &str = "ipc-ring/src/mpsc/producer.rs";
 const ROUNDS: &str = "ipc-ring/src/mpsc/rounds.rs";
+<<<<<<< HEAD
 const CLAIMER: &str = "ipc-ring/src/ordered/claimer.rs";
 const IN_ORDER: &str = "ipc-ring/src/ordered/control.rs";
 const ORDERED_CONSUMER: &str = "ipc-ring/src/ordered/consumer.rs";
@@ -66,6 +67,12 @@ const PLACES: &str = "ipc-ring/src/ordered/places.rs";
 const TAKER: &str = "ipc-ring/src/ordered/taker.rs";
 const TRACK: &str = "ipc-ring/src/ordered/track.rs";
 const WORD: &str = "ipc-ring/src/ordered/word.rs";
+=======
+const JOURNAL_APPENDER: &str = "ipc-ring/src/journal/appender.rs";
+const JOURNAL_CONTROL: &str = "ipc-ring/src/journal/control.rs";
+const JOURNAL_LEADER: &str = "ipc-ring/src/journal/leader.rs";
+const JOURNAL_READER: &str = "ipc-ring/src/journal/reader.rs";
+>>>>>>> 60dddee (Journal: models, EIO at every flush of a run, pages made ready ahead)
 const BELL: &str = "ipc-core/src/wait/bell.rs";
 const WAIT: &str = "ipc-core/src/wait/mod.rs";
 const ROLE: &str = "ipc-core/src/peer/role.rs";
@@ -313,6 +320,7 @@ const ORDERINGS: &[Mutation] = &[
         CaughtBy("lanes_no_longer"),
     ),
     mutation(
+<<<<<<< HEAD
         "ordered: a slot's word, look: Acquire → Relaxed",
         TRACK,
         &[("self.word(at).load(Ordering::Acquire)", "self.word(at).load(Ordering::Relaxed)")],
@@ -377,6 +385,36 @@ const ORDERINGS: &[Mutation] = &[
             "compare_exchange(me, me | RELEASED, Ordering::Acquire, Ordering::Relaxed)",
         )],
         CaughtBy("ordered_end"),
+=======
+        "journal, line's word, commit: AcqRel → Acquire",
+        JOURNAL_CONTROL,
+        &[("compare_exchange(from, to, Ordering::AcqRel,", "compare_exchange(from, to, Ordering::Acquire,")],
+        CaughtBy("journal_reads"),
+    ),
+    mutation(
+        "journal, line's word, who looks: Acquire → Relaxed",
+        JOURNAL_CONTROL,
+        &[("self.line(place).load(Ordering::Acquire)", "self.line(place).load(Ordering::Relaxed)")],
+        CaughtBy("journal_reads"),
+    ),
+    mutation(
+        "journal, no fence between claim and record",
+        JOURNAL_APPENDER,
+        &[("ipc_core::sync::fence(Ordering::Release);", "")],
+        CaughtBy("journal_overtaken"),
+    ),
+    mutation(
+        "journal, no fence between the copy and the look at the head",
+        JOURNAL_READER,
+        &[("fence(Ordering::Acquire);", "let _ = fence;")],
+        CaughtBy("journal_overtaken"),
+    ),
+    mutation(
+        "journal, no fence between flush and look at the bell",
+        BELL,
+        &[("        fence(Ordering::SeqCst);\n        self.ring()", "        self.ring()")],
+        CaughtBy("journal_asleep"),
+>>>>>>> 60dddee (Journal: models, EIO at every flush of a run, pages made ready ahead)
     ),
 ];
 
@@ -606,6 +644,7 @@ const STEPS: &[Mutation] = &[
         CaughtBy("lanes_killed"),
     ),
     mutation(
+<<<<<<< HEAD
         "ordered: a commit is a store",
         TRACK,
         &[(
@@ -718,6 +757,75 @@ const STEPS: &[Mutation] = &[
             "self.taker.step(1, 1, size_of::<T>() as u64);\n        self.taker.acknowledge();\n        Ok(value)",
         )],
         CaughtBy("ordered_killed_consumer"),
+=======
+        "journal, a claim is made by a store",
+        JOURNAL_CONTROL,
+        &[(
+            "self.line(place).compare_exchange(found, word, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
+            "{ let _ = found; self.line(place).store(word, Ordering::Release); true }",
+        )],
+        CaughtBy("journal_appends"),
+    ),
+    mutation(
+        "journal, a record is committed before it is written",
+        JOURNAL_APPENDER,
+        &[(
+            "        store.write_record_at(store.offset_at(room.place.at), frame, payload);\n        self.commit(room, deadline)",
+            "        let _ = store;\n        let done = self.commit(room, deadline);\n        let store = &self.shared.store;\n        store.write_record_at(store.offset_at(room.place.at), frame, payload);\n        done",
+        )],
+        CaughtBy("journal_reads"),
+    ),
+    mutation(
+        "journal, claims of the dead are left",
+        JOURNAL_LEADER,
+        &[("let dead = settle && (", "let dead = false && settle && (")],
+        CaughtBy("journal_killed_appender"),
+    ),
+    mutation(
+        "journal, what is claimed is flushed",
+        JOURNAL_LEADER,
+        &[("if claim.state == ClaimState::Claimed {\n                let dead", "if false && claim.state == ClaimState::Claimed {\n                let dead")],
+        CaughtBy("journal_commits"),
+    ),
+    mutation(
+        "journal, the lead of the dead is not taken",
+        JOURNAL_LEADER,
+        &[("ask |= !self.segment.is_alive(leader);", "")],
+        CaughtBy("journal_killed_leader"),
+    ),
+    mutation(
+        "journal, who leads no more does not wake",
+        JOURNAL_LEADER,
+        &[("        self.shared.control.durable_bell().ring_after_full_fence();\n", "")],
+        CaughtBy("journal_asleep"),
+    ),
+    mutation(
+        "journal, a commit does not wake",
+        JOURNAL_APPENDER,
+        &[("        shared.ring_for_readers();\n", "")],
+        CaughtBy("journal_asleep"),
+    ),
+    mutation(
+        "journal, a reader does not look at the head after its copy",
+        JOURNAL_READER,
+        &[("self.shared.control.head().load(Ordering::Relaxed) <= self.position", "true")],
+        CaughtBy("journal_overtaken"),
+    ),
+    mutation(
+        "journal, space is given away that a cursor holds",
+        JOURNAL_LEADER,
+        &[("return held.unwrap_or(released).min(durable);", "return { let _ = (held, released); durable };")],
+        CaughtBy("journal_laps"),
+    ),
+    mutation(
+        "journal, a slice's records are counted one by one",
+        JOURNAL_APPENDER,
+        &[(
+            "        let room = claim(self, lines, deadline)?;\n        self.open = Some(room);",
+            "        if !others.is_empty() {\n            self.push(first.as_ref())?;\n            return self.push_slice_by(others, deadline, claim);\n        }\n        let room = claim(self, lines, deadline)?;\n        self.open = Some(room);",
+        )],
+        CaughtBy("journal_slices"),
+>>>>>>> 60dddee (Journal: models, EIO at every flush of a run, pages made ready ahead)
     ),
 ];
 

@@ -360,7 +360,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// A failed flush, and [`Error::Busy`].
+    /// A failed flush, [`JournalError::Poisoned`] after an earlier one, and [`Error::Busy`].
     pub fn close(self) -> Result<(), JournalError> {
         match Arc::try_unwrap(self.shared) {
             Ok(shared) => shared.leave(),
@@ -550,9 +550,11 @@ impl Shared {
             RoleState::Held(peer) => self.segment.is_alive(peer),
             _ => false,
         });
-        if attended || self.check_poison().is_err() || self.check_pages().is_err() {
+        if attended {
             return Ok(());
         }
+        self.check_poison()?;
+        self.check_pages()?;
         self.finish()?;
         // The next one finds no session: it recovers, and finds a clean header.
         self.control.session().store(0, Ordering::Release);

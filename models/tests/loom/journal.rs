@@ -227,6 +227,8 @@ fn killed_leader(accesses: usize) -> bool {
     let leading = thread::spawn(move || {
         let peer = other_peer(&other);
         mortal(peer, accesses, move || {
+            // What it owns dies with it.
+            let _other = other;
             let appended = dying.push(&record(1 << 8, 1)).unwrap();
             told.store(appended.end, Ordering::Relaxed);
         })
