@@ -784,7 +784,10 @@ const STEPS: &[Mutation] = &[
     mutation(
         "journal, what is claimed is flushed",
         JOURNAL_LEADER,
-        &[("if claim.state == ClaimState::Claimed {\n                let dead", "if false && claim.state == ClaimState::Claimed {\n                let dead")],
+        &[(
+            "if claim.state == ClaimState::Claimed {\n                let dead",
+            "if false && claim.state == ClaimState::Claimed {\n                let dead",
+        )],
         CaughtBy("journal_commits"),
     ),
     mutation(
