@@ -83,13 +83,14 @@ fn journal_appends() {
 fn reads(counts: u64, words: usize) -> bool {
     let [mine, other] = journals(OPTIONS);
     let mut appender = other.appender(Acknowledge::Async).unwrap();
-    let appending = thread::spawn(move || {
-        (0..counts).for_each(|number| _ = push(&mut appender, 0, number, words));
-        appender
+    let mut reader = mine.reader_from_oldest();
+    let reading = thread::spawn(move || {
+        let mut next = [0];
+        let early = read(&mut reader, &mut next, 2);
+        (reader, next, early, mine)
     });
-    let (mut reader, mut next) = (mine.reader_from_oldest(), [0]);
-    let early = read(&mut reader, &mut next, 2);
-    drop(appending.join().unwrap());
+    (0..counts).for_each(|number| _ = push(&mut appender, 0, number, words));
+    let (mut reader, mut next, early, _mine) = reading.join().unwrap();
     read(&mut reader, &mut next, 8);
     assert_eq!(next, [counts]);
     early > 0
@@ -104,15 +105,16 @@ fn journal_reads() {
 fn slices(words: usize) -> bool {
     let [mine, other] = journals(OPTIONS);
     let mut appender = other.appender(Acknowledge::Async).unwrap();
-    let appending = thread::spawn(move || {
-        appender.push_slice(&[0, 1].map(|number| record(number, words))).unwrap();
-        appender
+    let mut reader = mine.reader_from_oldest();
+    let reading = thread::spawn(move || {
+        let mut next = [0];
+        let end = mine.end().unwrap();
+        let early = read(&mut reader, &mut next, 2);
+        assert!(early != 1 && (end == 0 || early == 2), "half of a slice");
+        (reader, next, early, mine)
     });
-    let (mut reader, mut next) = (mine.reader_from_oldest(), [0]);
-    let end = mine.end().unwrap();
-    let early = read(&mut reader, &mut next, 2);
-    assert!(early != 1 && (end == 0 || early == 2), "half of a slice");
-    drop(appending.join().unwrap());
+    appender.push_slice(&[0, 1].map(|number| record(number, words))).unwrap();
+    let (mut reader, mut next, early, _mine) = reading.join().unwrap();
     read(&mut reader, &mut next, 8);
     assert_eq!(next, [2]);
     early > 0
