@@ -58,7 +58,6 @@ const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
 const ANNOUNCEMENT: &str = "ipc-ring/src/lanes/announcement.rs";
 const LANE_PRODUCER: &str = "ipc-ring/src/mpsc/producer.rs";
 const ROUNDS: &str = "ipc-ring/src/mpsc/rounds.rs";
-<<<<<<< HEAD
 const CLAIMER: &str = "ipc-ring/src/ordered/claimer.rs";
 const IN_ORDER: &str = "ipc-ring/src/ordered/control.rs";
 const ORDERED_CONSUMER: &str = "ipc-ring/src/ordered/consumer.rs";
@@ -67,12 +66,10 @@ const PLACES: &str = "ipc-ring/src/ordered/places.rs";
 const TAKER: &str = "ipc-ring/src/ordered/taker.rs";
 const TRACK: &str = "ipc-ring/src/ordered/track.rs";
 const WORD: &str = "ipc-ring/src/ordered/word.rs";
-=======
 const JOURNAL_APPENDER: &str = "ipc-ring/src/journal/appender.rs";
 const JOURNAL_CONTROL: &str = "ipc-ring/src/journal/control.rs";
 const JOURNAL_LEADER: &str = "ipc-ring/src/journal/leader.rs";
 const JOURNAL_READER: &str = "ipc-ring/src/journal/reader.rs";
->>>>>>> 60dddee (Journal: models, EIO at every flush of a run, pages made ready ahead)
 const BELL: &str = "ipc-core/src/wait/bell.rs";
 const WAIT: &str = "ipc-core/src/wait/mod.rs";
 const ROLE: &str = "ipc-core/src/peer/role.rs";
@@ -320,7 +317,6 @@ const ORDERINGS: &[Mutation] = &[
         CaughtBy("lanes_no_longer"),
     ),
     mutation(
-<<<<<<< HEAD
         "ordered: a slot's word, look: Acquire → Relaxed",
         TRACK,
         &[("self.word(at).load(Ordering::Acquire)", "self.word(at).load(Ordering::Relaxed)")],
@@ -385,7 +381,8 @@ const ORDERINGS: &[Mutation] = &[
             "compare_exchange(me, me | RELEASED, Ordering::Acquire, Ordering::Relaxed)",
         )],
         CaughtBy("ordered_end"),
-=======
+    ),
+    mutation(
         "journal, line's word, commit: AcqRel → Acquire",
         JOURNAL_CONTROL,
         &[("compare_exchange(from, to, Ordering::AcqRel,", "compare_exchange(from, to, Ordering::Acquire,")],
@@ -416,7 +413,6 @@ const ORDERINGS: &[Mutation] = &[
         BELL,
         &[("        fence(Ordering::SeqCst);\n        self.ring()", "        self.ring()")],
         CaughtBy("journal_asleep"),
->>>>>>> 60dddee (Journal: models, EIO at every flush of a run, pages made ready ahead)
     ),
 ];
 
@@ -646,7 +642,6 @@ const STEPS: &[Mutation] = &[
         CaughtBy("lanes_killed"),
     ),
     mutation(
-<<<<<<< HEAD
         "ordered: a commit is a store",
         TRACK,
         &[(
@@ -759,7 +754,8 @@ const STEPS: &[Mutation] = &[
             "self.taker.step(1, 1, size_of::<T>() as u64);\n        self.taker.acknowledge();\n        Ok(value)",
         )],
         CaughtBy("ordered_killed_consumer"),
-=======
+    ),
+    mutation(
         "journal, a claim is made by a store",
         JOURNAL_CONTROL,
         &[(
@@ -830,7 +826,6 @@ const STEPS: &[Mutation] = &[
             "        if !others.is_empty() {\n            self.push(first.as_ref())?;\n            return self.push_slice_by(others, deadline, claim);\n        }\n        let room = claim(self, lines, deadline)?;\n        self.open = Some(room);",
         )],
         CaughtBy("journal_slices"),
->>>>>>> 60dddee (Journal: models, EIO at every flush of a run, pages made ready ahead)
     ),
 ];
 
