@@ -1,7 +1,7 @@
 //! The handle: made, opened, recovered, closed, verified.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, compiler_fence};
+use std::sync::atomic::{AtomicBool, Ordering as StdOrdering, compiler_fence};
 
 use ipc_core::peer::process::Process;
 use ipc_core::peer::{Claim as RoleClaim, RoleState};
@@ -195,6 +195,10 @@ impl Journal {
         let attended = goes_on && (0..MAX_MEMBERS).any(is_member);
         let own = segment.private_state(&object.region);
         let own = own.ok_or_else(|| object.corrupted("the kind of an object", "a journal", "another one"))?;
+        if unsupported.is_some() {
+            // A page of memory stays ready once it was written.
+            own.ready.store(u64::MAX, StdOrdering::Relaxed);
+        }
         let mut shared = Shared {
             own,
             store,
@@ -413,6 +417,7 @@ impl Shared {
                 self.control.prefault(at, len)?;
             }
         }
+        self.own.ready.fetch_max(position.saturating_add(bytes.min(data)), StdOrdering::Relaxed);
         Ok(())
     }
 
