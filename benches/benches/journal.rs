@@ -210,7 +210,7 @@ fn group(directory: &Path, extent: Extent) {
                 appender.set_wait_strategy(ipc_core::wait::WaitStrategy::sleep());
                 let (mut commits, mut end) = (0_u64, 0);
                 while begun.elapsed() < extent.group && end < capacity - reserve {
-                    end = appender.push(&[5; 4096]).unwrap().end;
+                    end = appender.push(&[5; 4096 - 48]).unwrap().end;
                     commits += 1;
                 }
                 commits
@@ -219,7 +219,7 @@ fn group(directory: &Path, extent: Extent) {
             handles.into_iter().map(|handle| handle.join().unwrap()).sum()
         });
         println!(
-            "group commit, 4 KiB, {threads} appenders: {:.0} commits/s",
+            "group commit, a page with its frame, {threads} appenders: {:.0} commits/s",
             commits as f64 / begun.elapsed().as_secs_f64()
         );
     }
