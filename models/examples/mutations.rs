@@ -823,7 +823,7 @@ const STEPS: &[Mutation] = &[
         JOURNAL_APPENDER,
         &[(
             "        let room = claim(self, lines, deadline)?;\n        self.open = Some(room);",
-            "        if !others.is_empty() {\n            self.push(first.as_ref())?;\n            return self.push_slice_by(others, deadline, claim);\n        }\n        let room = claim(self, lines, deadline)?;\n        self.open = Some(room);",
+            "        if !others.is_empty() {\n            let mut last = self.push(first.as_ref());\n            others.iter().for_each(|record| last = self.push(record.as_ref()));\n            return last;\n        }\n        let room = claim(self, lines, deadline)?;\n        self.open = Some(room);",
         )],
         CaughtBy("journal_slices"),
     ),
