@@ -193,7 +193,7 @@ impl Journal {
         };
         let goes_on = control.session().load(Ordering::Acquire) != 0 && control.boot().load(Ordering::Relaxed) == boot;
         let attended = goes_on && (0..MAX_MEMBERS).any(is_member);
-        let own = segment.private_state(&object.region);
+        let own: Option<Arc<Own>> = segment.private_state(&object.region);
         let own = own.ok_or_else(|| object.corrupted("the kind of an object", "a journal", "another one"))?;
         if unsupported.is_some() {
             // A page of memory stays ready once it was written.
