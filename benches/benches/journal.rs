@@ -210,7 +210,7 @@ fn group(directory: &Path, extent: Extent) {
                 appender.set_wait_strategy(ipc_core::wait::WaitStrategy::sleep());
                 let (mut commits, mut end) = (0_u64, 0);
                 while begun.elapsed() < extent.group && end < capacity - reserve {
-                    end = appender.push(&[5; 4096]).unwrap().end;
+                    end = appender.push(&[5; 4096 - 48]).unwrap().end;
                     commits += 1;
                 }
                 commits
@@ -219,7 +219,7 @@ fn group(directory: &Path, extent: Extent) {
             handles.into_iter().map(|handle| handle.join().unwrap()).sum()
         });
         println!(
-            "group commit, 4 KiB, {threads} appenders: {:.0} commits/s",
+            "group commit, a page with its frame, {threads} appenders: {:.0} commits/s",
             commits as f64 / begun.elapsed().as_secs_f64()
         );
     }
@@ -283,6 +283,28 @@ fn recovery(directory: &Path, extent: Extent) {
     let begun = Instant::now();
     drop(Journal::open(&copied, "log").unwrap());
     println!("open and close of the same after a clean close: {:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
+    // Nothing before the checkpoint, and as much as there is room for.
+    let empty = self::journal(directory, "empty", 256 * MIB);
+    let full = self::journal(directory, "full", 256 * MIB);
+    let mut appender = full.appender(Acknowledge::Async).unwrap();
+    let records = if count == MEASURED.recovered { 200_000 } else { count };
+    (0..records).for_each(|_| _ = appender.push(&[1; 1000]).unwrap());
+    drop(appender);
+    full.close().unwrap();
+    empty.close().unwrap();
+    for (name, what) in [("empty", "nothing"), ("full", "all of it")] {
+        let segment = Segment::at_path(directory.join(name)).open().unwrap();
+        let mut times: Vec<_> = (0..5)
+            .map(|_| {
+                let begun = Instant::now();
+                let journal = Journal::open(&segment, "log").unwrap();
+                let opened = begun.elapsed();
+                journal.close().unwrap();
+                opened
+            })
+            .collect();
+        println!("open with {what} before the checkpoint: {:.1} ms", median(&mut times) / 1e3);
+    }
 }
 
 const BYTES: ipc_core::ObjectKind = ipc_core::ObjectKind { name: "bytes", code: u64::from_le_bytes(*b"bytes  \x01") };

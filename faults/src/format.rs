@@ -74,6 +74,15 @@ pub mod journal {
 
     use super::{PAGE, set_word, word};
 
+    /// The primes of XXH64: what the rows of a frame are multiplied by.
+    const ODD: [u64; 5] = [
+        0x9E37_79B1_85EB_CA87,
+        0xC2B2_AE3D_27D4_EB4F,
+        0x1656_67B1_9E37_79F9,
+        0x85EB_CA77_C2B2_AE63,
+        0x27D4_EB2F_1656_67C5,
+    ];
+
     /// Bytes of the superblock, its checksum behind them.
     const SUPERBLOCK: usize = 64;
     const HEADERS: usize = PAGE;
@@ -120,10 +129,9 @@ pub mod journal {
             if !matches!(shape >> 56, 0xA1 | 0xA2) || payload.end > RECORDS + capacity {
                 continue;
             }
-            let seed = (0..5).fold(id, |mixed, row| {
-                let mixed = (mixed ^ word(journal, line + 8 * row)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                mixed ^ mixed >> 29
-            });
+            let rows = ODD.iter().enumerate().map(|(row, odd)| word(journal, line + 8 * row).wrapping_mul(*odd));
+            let mixed = (rows.fold(0, u64::wrapping_add) ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let seed = mixed ^ mixed >> 29;
             if let Some(payload) = journal.get(payload) {
                 let checksum = xxh3_64_with_seed(payload, seed);
                 set_word(journal, line + 40, checksum);

@@ -66,6 +66,10 @@ const PLACES: &str = "ipc-ring/src/ordered/places.rs";
 const TAKER: &str = "ipc-ring/src/ordered/taker.rs";
 const TRACK: &str = "ipc-ring/src/ordered/track.rs";
 const WORD: &str = "ipc-ring/src/ordered/word.rs";
+const JOURNAL_APPENDER: &str = "ipc-ring/src/journal/appender.rs";
+const JOURNAL_CONTROL: &str = "ipc-ring/src/journal/control.rs";
+const JOURNAL_LEADER: &str = "ipc-ring/src/journal/leader.rs";
+const JOURNAL_READER: &str = "ipc-ring/src/journal/reader.rs";
 const BELL: &str = "ipc-core/src/wait/bell.rs";
 const WAIT: &str = "ipc-core/src/wait/mod.rs";
 const ROLE: &str = "ipc-core/src/peer/role.rs";
@@ -377,6 +381,38 @@ const ORDERINGS: &[Mutation] = &[
             "compare_exchange(me, me | RELEASED, Ordering::Acquire, Ordering::Relaxed)",
         )],
         CaughtBy("ordered_end"),
+    ),
+    mutation(
+        "journal, line's word, commit: AcqRel → Acquire",
+        JOURNAL_CONTROL,
+        &[("compare_exchange(from, to, Ordering::AcqRel,", "compare_exchange(from, to, Ordering::Acquire,")],
+        CaughtBy("journal_reads"),
+    ),
+    mutation(
+        "journal, line's word, who looks: Acquire → Relaxed",
+        JOURNAL_CONTROL,
+        &[("self.line(place).load(Ordering::Acquire)", "self.line(place).load(Ordering::Relaxed)")],
+        CaughtBy("journal_reads"),
+    ),
+    mutation(
+        "journal, no fence between claim and record",
+        JOURNAL_APPENDER,
+        &[("ipc_core::sync::fence(Ordering::Release);", "")],
+        ByNone(
+            "in the models the appender leads itself, and who leads executes a full fence when it is done; without a third thread nobody else gives it the room",
+        ),
+    ),
+    mutation(
+        "journal, no fence between the copy and the look at the head",
+        JOURNAL_READER,
+        &[("fence(Ordering::Acquire);", "let _ = fence;")],
+        CaughtBy("journal_overtaken"),
+    ),
+    mutation(
+        "journal, no fence between flush and look at the bell",
+        BELL,
+        &[("        fence(Ordering::SeqCst);\n        self.ring()", "        self.ring()")],
+        CaughtBy("journal_asleep"),
     ),
 ];
 
@@ -718,6 +754,78 @@ const STEPS: &[Mutation] = &[
             "self.taker.step(1, 1, size_of::<T>() as u64);\n        self.taker.acknowledge();\n        Ok(value)",
         )],
         CaughtBy("ordered_killed_consumer"),
+    ),
+    mutation(
+        "journal, a claim is made by a store",
+        JOURNAL_CONTROL,
+        &[(
+            "self.line(place).compare_exchange(found, word, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
+            "{ let _ = found; self.line(place).store(word, Ordering::Release); true }",
+        )],
+        CaughtBy("journal_appends"),
+    ),
+    mutation(
+        "journal, a record is committed before it is written",
+        JOURNAL_APPENDER,
+        &[(
+            "        store.write_record_at(store.offset_at(room.place.at), frame, payload);\n        self.commit(room, deadline)",
+            "        let _ = store;\n        let done = self.commit(room, deadline);\n        let store = &self.shared.store;\n        store.write_record_at(store.offset_at(room.place.at), frame, payload);\n        done",
+        )],
+        CaughtBy("journal_reads"),
+    ),
+    mutation(
+        "journal, claims of the dead are left",
+        JOURNAL_LEADER,
+        &[("let dead = settle && (", "let dead = false && settle && (")],
+        CaughtBy("journal_killed_appender"),
+    ),
+    mutation(
+        "journal, what is claimed is flushed",
+        JOURNAL_LEADER,
+        &[(
+            "if claim.state == ClaimState::Claimed {\n                let dead",
+            "if false && claim.state == ClaimState::Claimed {\n                let dead",
+        )],
+        CaughtBy("journal_commits"),
+    ),
+    mutation(
+        "journal, the lead of the dead is not taken",
+        JOURNAL_LEADER,
+        &[("ask |= !self.segment.is_alive(leader);", "")],
+        CaughtBy("journal_killed_leader"),
+    ),
+    mutation(
+        "journal, who leads no more does not wake",
+        JOURNAL_LEADER,
+        &[("        self.shared.control.durable_bell().ring_after_full_fence();\n", "")],
+        CaughtBy("journal_asleep"),
+    ),
+    mutation(
+        "journal, a commit does not wake",
+        JOURNAL_APPENDER,
+        &[("        shared.ring_for_readers();\n", "")],
+        CaughtBy("journal_asleep"),
+    ),
+    mutation(
+        "journal, a reader does not look at the head after its copy",
+        JOURNAL_READER,
+        &[("self.shared.control.head().load(Ordering::Relaxed) <= self.position", "true")],
+        CaughtBy("journal_overtaken"),
+    ),
+    mutation(
+        "journal, space is given away that a cursor holds",
+        JOURNAL_LEADER,
+        &[("return held.unwrap_or(released).min(durable);", "return { let _ = (held, released); durable };")],
+        CaughtBy("journal_laps"),
+    ),
+    mutation(
+        "journal, a slice's records are counted one by one",
+        JOURNAL_APPENDER,
+        &[(
+            "        let room = claim(self, lines, deadline)?;\n        self.open = Some(room);",
+            "        if !others.is_empty() {\n            let mut last = self.push(first.as_ref());\n            others.iter().for_each(|record| last = self.push(record.as_ref()));\n            return last;\n        }\n        let room = claim(self, lines, deadline)?;\n        self.open = Some(room);",
+        )],
+        CaughtBy("journal_slices"),
     ),
 ];
 

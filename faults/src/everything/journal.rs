@@ -24,7 +24,9 @@ pub fn use_journal(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Cal
     let Some(journal) = made else { return };
     look(&journal, calls);
     let mut appender = calls.call("Journal::appender", || journal.appender(Acknowledge::Async));
-    let mut cursor = calls.call("Journal::cursor", || journal.cursor(CURSORS[0]));
+    let deadline = soon(rng);
+    // Whoever leads may be one who never does, here and below: no wait for him without a deadline.
+    let mut cursor = calls.call("Journal::cursor_deadline", || journal.cursor_deadline(CURSORS[0], deadline));
     let mut reader = reader(&journal, rng, calls);
     for _ in 0..CALLS {
         if let Some(appender) = &mut appender {
@@ -88,10 +90,9 @@ fn length(rng: &mut Rng) -> usize {
 
 fn append(appender: &mut Appender, rng: &mut Rng, calls: &mut Calls<'_>) {
     appender.set_wait_strategy(strategy(rng));
-    // Whoever leads may be one who never does: no wait for him either.
     appender.set_cancel(Some(cancelled()));
     let (bytes, deadline) = (vec![rng.next_u64() as u8; length(rng)], soon(rng));
-    match rng.index(8) {
+    match rng.index(10) {
         0..3 => _ = calls.call("Appender::try_push", || appender.try_push(&bytes)),
         3 => _ = calls.call("Appender::push", || appender.push(&bytes)),
         4 => {
@@ -106,6 +107,12 @@ fn append(appender: &mut Appender, rng: &mut Rng, calls: &mut Calls<'_>) {
         6 => {
             let grant = calls.call("Appender::try_claim", || appender.try_claim(bytes.len()));
             write(grant, &bytes, rng, calls);
+        }
+        7 => _ = calls.call("Appender::try_push_slice", || appender.try_push_slice(&[&bytes[..], b"", &bytes[..]])),
+        8 => {
+            appender.set_cancel(None);
+            calls.call("Appender::push_slice_deadline", || appender.push_slice_deadline(&[&bytes; 2], deadline));
+            calls.call("Appender::flush_deadline", || appender.flush_deadline(deadline));
         }
         _ => _ = calls.call("Appender::flush", || appender.flush()),
     }
@@ -161,13 +168,14 @@ fn follow(cursor: &mut Cursor, rng: &mut Rng, calls: &mut Calls<'_>) {
 /// What is done to all of it.
 fn keep(journal: &Journal, position: u64, rng: &mut Rng, calls: &mut Calls<'_>) {
     let (name, any) = (rng.one_of(&CURSORS), place(journal, rng));
-    let to = if rng.one_in(2) { position } else { any };
-    match rng.index(6) {
-        0 => _ = calls.call("Journal::checkpoint", || journal.checkpoint()),
+    let (to, deadline) = (if rng.one_in(2) { position } else { any }, soon(rng));
+    match rng.index(7) {
+        0 => _ = calls.call("Journal::checkpoint_deadline", || journal.checkpoint_deadline(deadline)),
         1 => _ = calls.call("Journal::release", || journal.release(to)),
-        2 => drop(calls.call("Journal::cursor", || journal.cursor(name))),
-        3 => _ = calls.call("Journal::remove_cursor", || journal.remove_cursor(name)),
+        2 => drop(calls.call("Journal::cursor_deadline", || journal.cursor_deadline(name, deadline))),
+        3 => _ = calls.call("Journal::remove_cursor_deadline", || journal.remove_cursor_deadline(name, deadline)),
         4 => drop(reader(journal, rng, calls)),
+        5 => _ = calls.call("Journal::prefault", || journal.prefault(any)),
         _ => look(journal, calls),
     }
 }
@@ -175,7 +183,7 @@ fn keep(journal: &Journal, position: u64, rng: &mut Rng, calls: &mut Calls<'_>) 
 /// What needs a backing that lasts: refused where there is none.
 fn durable(journal: &Journal, appender: &mut Option<Appender>, rng: &mut Rng, calls: &mut Calls<'_>) {
     let (deadline, any) = (soon(rng), place(journal, rng));
-    calls.call("Journal::flush", || journal.flush());
+    calls.call("Journal::flush_deadline", || journal.flush_deadline(deadline));
     calls.call("Journal::wait_durable", || journal.wait_durable(journal.durable()));
     calls.call("Journal::wait_durable_deadline", || journal.wait_durable_deadline(any, deadline));
     calls.call("Flusher::start", || Flusher::start(journal, Duration::from_millis(1))?.stop());

@@ -3,6 +3,8 @@
 
 use std::ops::{Deref, DerefMut};
 
+use ipc_core::sync;
+
 use super::appender::{Appended, Appender, Room};
 use super::error::JournalError;
 use super::format::FRAME;
@@ -35,6 +37,8 @@ impl<'a> JournalGrant<'a> {
             return Err(JournalError::TooLarge { len, max: self.len });
         }
         let Some(room) = self.room.take() else { return Err(JournalError::ClaimLost { position: 0 }) };
+        // For a model checker: what was written in place counts from here on.
+        sync::lend(self.place, len, true);
         let mut frame = self.appender.frame(room, len);
         let store = &self.appender.shared.store;
         frame.checksum = frame.checksum_of(store.geometry().id, &self[..len]);

@@ -1,7 +1,7 @@
 //! The handle: made, opened, recovered, closed, verified.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, compiler_fence};
+use std::sync::atomic::{AtomicBool, Ordering as StdOrdering, compiler_fence};
 
 use ipc_core::peer::process::Process;
 use ipc_core::peer::{Claim as RoleClaim, RoleState};
@@ -193,8 +193,12 @@ impl Journal {
         };
         let goes_on = control.session().load(Ordering::Acquire) != 0 && control.boot().load(Ordering::Relaxed) == boot;
         let attended = goes_on && (0..MAX_MEMBERS).any(is_member);
-        let own = segment.private_state(&object.region);
+        let own: Option<Arc<Own>> = segment.private_state(&object.region);
         let own = own.ok_or_else(|| object.corrupted("the kind of an object", "a journal", "another one"))?;
+        if unsupported.is_some() {
+            // A page of memory stays ready once it was written.
+            own.ready.store(u64::MAX, StdOrdering::Relaxed);
+        }
         let mut shared = Shared {
             own,
             store,
@@ -360,7 +364,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// A failed flush, and [`Error::Busy`].
+    /// A failed flush, [`JournalError::Poisoned`] after an earlier one, and [`Error::Busy`].
     pub fn close(self) -> Result<(), JournalError> {
         match Arc::try_unwrap(self.shared) {
             Ok(shared) => shared.leave(),
@@ -413,6 +417,7 @@ impl Shared {
                 self.control.prefault(at, len)?;
             }
         }
+        self.own.ready.fetch_max(position.saturating_add(bytes.min(data)), StdOrdering::Relaxed);
         Ok(())
     }
 
@@ -550,9 +555,11 @@ impl Shared {
             RoleState::Held(peer) => self.segment.is_alive(peer),
             _ => false,
         });
-        if attended || self.check_poison().is_err() || self.check_pages().is_err() {
+        if attended {
             return Ok(());
         }
+        self.check_poison()?;
+        self.check_pages()?;
         self.finish()?;
         // The next one finds no session: it recovers, and finds a clean header.
         self.control.session().store(0, Ordering::Release);

@@ -353,12 +353,16 @@ impl<B: Backend> Store<B> {
         let mut written_to = tail;
         let span = self.geometry.data.min(LOOK_AHEAD);
         let mut line = [0; FRAME as usize];
-        for position in (tail..tail + span).step_by(LINE as usize) {
-            let at = self.offset(position);
+        let begun = tail % self.geometry.data;
+        for distance in (0..span).step_by(LINE as usize) {
+            let to_the_end = self.geometry.data - begun;
+            let place = if distance < to_the_end { begun + distance } else { distance - to_the_end };
+            let at = self.offset_at(place);
             self.backend.read(at, &mut line);
             let frame: Frame = bytemuck::cast(line);
-            // One of any lap: the newest header may be the one that is missing.
-            let possible = frame.position % self.geometry.data == position % self.geometry.data
+            // The cheapest first: most lines are no frame. One of any lap: the newest header may be the one that is missing.
+            let possible = frame.kind().is_some()
+                && frame.position % self.geometry.data == place
                 && frame.epoch >= found.epoch
                 && (frame.epoch > found.epoch || frame.position >= tail)
                 && frame.check(&self.geometry, frame.position, self.rules).is_ok();
