@@ -88,7 +88,18 @@ impl<T: Payload> Consumer<T> {
     /// from then on.
     #[inline]
     pub fn pop(&mut self) -> Result<Option<T>, RingError> {
-        match self.try_pop() {
+        // As it comes from the lane: taken apart and put together again, a value would be copied once more.
+        if let Some(reader) = self.rounds.on_turn()
+            && let taken @ Ok(Some(_)) = reader.take()
+        {
+            return taken;
+        }
+        self.pop_elsewhere()
+    }
+
+    #[inline(never)]
+    fn pop_elsewhere(&mut self) -> Result<Option<T>, RingError> {
+        match self.try_pop_elsewhere() {
             Err(RingError::Empty) => self.pop_waiting(None),
             done => end_is_none(done),
         }

@@ -235,10 +235,10 @@ mod tests {
     #[test]
     fn the_slowest_producer_against_the_fastest() {
         let sent = |messages, nanoseconds| report(Measured::Sent { messages, nanoseconds });
-        let got = || report(Measured::Rate { messages: 5, nanoseconds: 1 });
-        let two = Sample::new(&[sent(2, 10), sent(3, 10), got()], Combine::Sum).unwrap();
-        assert_eq!(two.fairness, Some(2.0 / 3.0));
-        assert_eq!(Sample::new(&[sent(5, 10), got()], Combine::Sum).unwrap().fairness, None);
+        let got = || report(Measured::Rate { messages: 6, nanoseconds: 1 });
+        let two = Sample::new(&[sent(2, 10), sent(4, 10), got()], Combine::Sum).unwrap();
+        assert_eq!(two.fairness, Some(0.5));
+        assert_eq!(Sample::new(&[sent(6, 10), got()], Combine::Sum).unwrap().fairness, None);
     }
 
     #[test]

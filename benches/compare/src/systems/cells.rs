@@ -1,6 +1,6 @@
 //! Ours: the cell that keeps the latest value.
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use ipc_core::Segment;
 use ipc_ring::cell::{Cell, Reader, Writer};
 
@@ -40,8 +40,10 @@ impl<const N: usize> Latest for Cells<N> {
 
     #[inline(always)]
     fn read(reader: &mut Self::Reader) -> Result<u64> {
-        let read = reader.read()?.context("nothing was written yet")?;
-        content::check(bytemuck::bytes_of(&read.value))
+        match reader.read()? {
+            Some(read) => content::check(bytemuck::bytes_of(&read.value)),
+            None => bail!("nothing was written yet"),
+        }
     }
 }
 

@@ -207,6 +207,21 @@ fn several(cases: &mut Cases) {
     }
     cases.each(Bench::MpscBatch, &SEVERAL, system, stream::processes::<Untyped<Mpsc>, Batch>);
 
+    type Ordered<const N: usize> = Typed<rings::Ordered, N>;
+    let system = "ipc-ordered";
+    cases.system(system, "named segment; one queue, in the order of claims; waits as ipc-spsc");
+    by_value!(cases, Mpsc1, system, stream::processes, Ordered, [1, 8], Single);
+    by_value!(cases, Mpsc2, system, stream::processes, Ordered, [1, 8], Single);
+    by_value!(cases, Mpsc2Apart, system, stream::processes, Ordered, [1, 8], Single);
+    by_value!(cases, MpscBatch, system, stream::processes, Ordered, [1, 8], Batch);
+    by_value!(cases, Mpsc4, system, stream::processes, Ordered, [1], Single);
+    by_value!(cases, Mpsc8, system, stream::processes, Ordered, [1], Single);
+    by_value!(cases, Mpsc16, system, stream::processes, Ordered, [1], Single);
+    let system = "ipc-ordered-records";
+    cases.system(system, "named segment, records written and read in place; one queue, in the order of claims");
+    cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<Untyped<rings::Ordered>, Single>);
+    cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<Untyped<rings::Ordered>, Single>);
+
     ours_for_several!(
         cases, Broadcast, "ipc-broadcast", "named segment, lossless: the producer waits for the slowest; waits as ipc-spsc",
         alone: Broadcast1,

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use anyhow::{Result, bail};
 use ipc_core::wait::WaitStrategy;
 use ipc_core::{Error, Segment};
-use ipc_ring::{broadcast, mpsc};
+use ipc_ring::{broadcast, mpsc, ordered};
 
 use super::spsc::strategy;
 use super::waiting::Waits;
@@ -213,6 +213,13 @@ pub(crate) struct Mpsc;
 
 values_of!(Mpsc, mpsc, |plan, capacity| mpsc::Options::new(each_lane(plan, capacity)).lanes(plan.producers));
 records_of!(Mpsc, mpsc, |plan, capacity| mpsc::Options::new(each_lane(plan, capacity)).lanes(plan.producers));
+
+/// Many producers, one consumer, one order over all.
+#[derive(Debug)]
+pub(crate) struct Ordered;
+
+values_of!(Ordered, ordered, |plan, capacity| ordered::Options::new(capacity).producers(plan.producers));
+records_of!(Ordered, ordered, |plan, capacity| ordered::Options::new(capacity).producers(plan.producers));
 
 /// One producer, consumers that all get everything, and for which it waits.
 #[derive(Debug)]
