@@ -90,8 +90,7 @@ fn append(journal: &Journal, appender: &mut Appender, count: u64, slice: usize) 
     let (payload, slices) = ([7_u8; 128], [[7_u8; 128]; SLICE]);
     let begun = Instant::now();
     for _ in (0..count).step_by(slice) {
-        let pushed =
-            if slice == 1 { appender.try_push(&payload) } else { appender.try_push_slice(&slices[..slice]) };
+        let pushed = if slice == 1 { appender.try_push(&payload) } else { appender.try_push_slice(&slices[..slice]) };
         if let Err(JournalError::Full { .. }) = pushed {
             journal.release(journal.end().unwrap()).unwrap();
         }
@@ -111,8 +110,7 @@ fn asynchronous(directory: &Path, extent: Extent) {
     let in_memory = Segment::memfd("ring").size(4 * MIB).create().unwrap();
     let options = JournalOptions::new().capacity(4 * MIB);
     let size = options.required_size().unwrap() + MIB;
-    let memory_journal =
-        Journal::create(&Segment::memfd("log").size(size).create().unwrap(), "log", options).unwrap();
+    let memory_journal = Journal::create(&Segment::memfd("log").size(size).create().unwrap(), "log", options).unwrap();
     for slice in [1, SLICE] {
         let name = if slice == 1 { "one by one" } else { "in slices of 16" };
         let (mut producer, mut consumer) = ring_at(&in_memory);

@@ -115,15 +115,23 @@ impl Bench {
             Self::OneWay => ("one_way", Mops, "messages one by one, as fast as they go"),
             Self::OneWayBatch => ("one_way_batch", Mops, "messages in batches, as fast as they go"),
             Self::Mpsc1 => ("mpsc_1p", Mops, "as one_way, through a queue for many producers, with one"),
-            Self::Mpsc2 => ("mpsc_2p", Mops, "two producers, which share a core where there are two; one consumer on another"),
-            Self::Mpsc2Apart => ("mpsc_2p_apart", Mops, "two producers on a core each; one consumer, beside the second where there are two"),
+            Self::Mpsc2 => {
+                ("mpsc_2p", Mops, "two producers, which share a core where there are two; one consumer on another")
+            }
+            Self::Mpsc2Apart => (
+                "mpsc_2p_apart",
+                Mops,
+                "two producers on a core each; one consumer, beside the second where there are two",
+            ),
             Self::MpscBatch => ("mpsc_2p_batch", Mops, "as mpsc_2p, in batches"),
             Self::Mpsc4 => ("mpsc_4p", Mops, "as mpsc_2p, four producers"),
             Self::Mpsc8 => ("mpsc_8p", Mops, "as mpsc_2p, eight producers"),
             Self::Mpsc16 => ("mpsc_16p", Mops, "as mpsc_2p, sixteen producers"),
             Self::Mpmc11 => ("mpmc_1p1c", Mops, "as one_way, through a queue for many producers and consumers"),
             Self::Mpmc21 => ("mpmc_2p1c", Mops, "the same as mpsc_2p"),
-            Self::Mpmc22 => ("mpmc_2p2c", Mops, "two producers, two consumers; where there are two cores one of each on each"),
+            Self::Mpmc22 => {
+                ("mpmc_2p2c", Mops, "two producers, two consumers; where there are two cores one of each on each")
+            }
             Self::Broadcast1 => ("broadcast_1c", Mops, "a queue for many consumers that all get everything, with one"),
             Self::Broadcast8 => ("broadcast_8c", Mops, "eight consumers that all get everything"),
             Self::Lossy1 => ("lossy_1c", Mops, "what a producer sends that waits for nobody, with one consumer"),
@@ -133,16 +141,30 @@ impl Bench {
             Self::LossySlow => ("lossy_64c_slow", Mops, "the same, 64 consumers that look once a millisecond"),
             Self::Latest => ("latest", Ns, "reading the latest value, which is replaced every 10 µs"),
             Self::CellRead => ("cell_read", Ns, "reading the latest value, which nobody replaces"),
-            Self::CellWrite => ("cell_write", Ns, "replacing the latest value while eight processes read it as fast as they can"),
-            Self::SlabRtt => ("slab_rtt", Ns, "a large slot filled, handed over and read in place, and another one back"),
+            Self::CellWrite => {
+                ("cell_write", Ns, "replacing the latest value while eight processes read it as fast as they can")
+            }
+            Self::SlabRtt => {
+                ("slab_rtt", Ns, "a large slot filled, handed over and read in place, and another one back")
+            }
             Self::SlabRttUntouched => ("slab_rtt_untouched", Ns, "the same, only the first line filled and read"),
-            Self::SlabHandover => ("slab_handover", Mops, "large slots filled, handed over, read in place and given back, as fast as they go"),
-            Self::SlabHandoverUntouched => ("slab_handover_untouched", Mops, "the same, only the first line filled and read"),
+            Self::SlabHandover => (
+                "slab_handover",
+                Mops,
+                "large slots filled, handed over, read in place and given back, as fast as they go",
+            ),
+            Self::SlabHandoverUntouched => {
+                ("slab_handover_untouched", Mops, "the same, only the first line filled and read")
+            }
             Self::Setup => ("setup", Ns, "create, attach, and the first message"),
             Self::DurableAppend => ("durable_append", Ns, "append one record and make it durable"),
             Self::DurableBatch => ("durable_batch", Mops, "append 64 records and make them durable together"),
-            Self::DurableGroup => ("durable_8a", Ops, "eight processes append to one log, and wait until each record is durable"),
-            Self::AsyncAppend => ("async_append", Ns, "append one record that survives the death of the process, not of the machine"),
+            Self::DurableGroup => {
+                ("durable_8a", Ops, "eight processes append to one log, and wait until each record is durable")
+            }
+            Self::AsyncAppend => {
+                ("async_append", Ns, "append one record that survives the death of the process, not of the machine")
+            }
         }
     }
 
@@ -185,7 +207,9 @@ impl Bench {
         }
         // What takes long each time needs more time for as many times, and so do those that take turns on a core.
         plan.duration = match self {
-            Self::RttSleep | Self::Setup | Self::DurableAppend | Self::DurableBatch | Self::DurableGroup => plan.duration * 2,
+            Self::RttSleep | Self::Setup | Self::DurableAppend | Self::DurableBatch | Self::DurableGroup => {
+                plan.duration * 2
+            }
             Self::Mpsc8 | Self::Mpsc16 => plan.duration * 3,
             _ => plan.duration,
         };
@@ -215,7 +239,10 @@ impl Unit {
 
     /// The unit of that name.
     pub(crate) fn named(name: &str) -> Self {
-        [Self::Nanoseconds, Self::OpsPerSecond].into_iter().find(|unit| unit.name() == name).unwrap_or(Self::MopsPerSecond)
+        [Self::Nanoseconds, Self::OpsPerSecond]
+            .into_iter()
+            .find(|unit| unit.name() == name)
+            .unwrap_or(Self::MopsPerSecond)
     }
 
     /// Whether one figure is better than another.
@@ -280,7 +307,8 @@ impl Cases {
     pub(crate) fn one_payload_each(mut self) -> Self {
         let all: Vec<_> = self.cases.iter().map(|case| (case.bench, case.system, case.payload)).collect();
         self.cases.retain(|case| {
-            let mut payloads: Vec<_> = all.iter().filter(|one| (one.0, one.1) == (case.bench, case.system)).map(|one| one.2).collect();
+            let mut payloads: Vec<_> =
+                all.iter().filter(|one| (one.0, one.1) == (case.bench, case.system)).map(|one| one.2).collect();
             payloads.sort_unstable();
             payloads.get(1).or(payloads.first()) == Some(&case.payload)
         });

@@ -86,7 +86,10 @@ impl Options {
         }
         if let Some(pattern) = &self.system {
             cases.cases.retain(|case| case.system.contains(pattern));
-            anyhow::ensure!(!cases.cases.is_empty(), "no system has {pattern:?} in its name, or none does this bench: see --list");
+            anyhow::ensure!(
+                !cases.cases.is_empty(),
+                "no system has {pattern:?} in its name, or none does this bench: see --list"
+            );
         }
         if self.damage {
             cases = cases.one_payload_each();

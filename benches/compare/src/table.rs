@@ -113,10 +113,7 @@ const SECTIONS: [(&str, &[Bench]); 10] = [
         &[Bench::Lossy1, Bench::Lossy2, Bench::Lossy8, Bench::Lossy64, Bench::LossySlow],
     ),
     ("Latest value", &[Bench::Latest, Bench::CellRead, Bench::CellWrite]),
-    (
-        "Slabs",
-        &[Bench::SlabRtt, Bench::SlabRttUntouched, Bench::SlabHandover, Bench::SlabHandoverUntouched],
-    ),
+    ("Slabs", &[Bench::SlabRtt, Bench::SlabRttUntouched, Bench::SlabHandover, Bench::SlabHandoverUntouched]),
     ("Setting up", &[Bench::Setup]),
     ("Appending", &[Bench::DurableAppend, Bench::DurableBatch, Bench::DurableGroup, Bench::AsyncAppend]),
 ];

@@ -99,7 +99,9 @@ pub enum JournalError {
         position: u64,
     },
     /// The record is appended, and the deadline passed, or the wait was cancelled, before it was durable: [`wait_durable`](super::Journal::wait_durable) with its end goes on waiting.
-    #[error("the record at {position} is appended, and was not durable when the wait for that ended; it is when everything before {end} is")]
+    #[error(
+        "the record at {position} is appended, and was not durable when the wait for that ended; it is when everything before {end} is"
+    )]
     NotYetDurable {
         /// Where it begins.
         position: u64,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::cores::{self, Layout};
 use super::clock;
+use super::cores::{self, Layout};
 
 /// How both sides wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -176,7 +176,9 @@ impl Sample {
             ensure!(whole, "{received:?} messages arrived of {sent}");
         }
         let fairness = (shares.len() > 1).then(|| {
-            let (least, most) = shares.iter().fold((f64::INFINITY, 0.0_f64), |(least, most), share| (share.min(least), share.max(most)));
+            let (least, most) = shares
+                .iter()
+                .fold((f64::INFINITY, 0.0_f64), |(least, most), share| (share.min(least), share.max(most)));
             least / most
         });
         if counts.is_empty() {

@@ -19,7 +19,8 @@ impl<const N: usize> Latest for Cells<N> {
 
     fn make(plan: &Plan) -> Result<Self> {
         let size = Cell::<[u64; N]>::required_size();
-        let named = Named::make(plan, "latest", size, |segment: &Segment| Cell::<[u64; N]>::create(segment, CELL).map(drop))?;
+        let named =
+            Named::make(plan, "latest", size, |segment: &Segment| Cell::<[u64; N]>::create(segment, CELL).map(drop))?;
         Ok(Self(named))
     }
 

@@ -124,7 +124,13 @@ impl SharedLog for Fdatasync {
     fn open(plan: &Plan, directory: &Path, appender: usize) -> Result<Self> {
         let file = OpenOptions::new().write(true).open(directory.join("log"))?;
         let part = MOST / plan.producers / plan.payload * plan.payload;
-        Ok(Self { file, buffer: vec![0; plan.payload], damage: plan.damage, payload: plan.payload, start: (appender * part) as u64 })
+        Ok(Self {
+            file,
+            buffer: vec![0; plan.payload],
+            damage: plan.damage,
+            payload: plan.payload,
+            start: (appender * part) as u64,
+        })
     }
 
     fn append(&mut self, number: u64) -> Result<()> {

@@ -362,7 +362,11 @@ fn durable(cases: &mut Cases) {
     use sqlite::Sqlite;
 
     let systems: [(_, _, Run); 7] = [
-        ("ipc-journal", "a file of 32 MiB; every commit, or a batch appended and flushed", durable::processes::<Logged<true>>),
+        (
+            "ipc-journal",
+            "a file of 32 MiB; every commit, or a batch appended and flushed",
+            durable::processes::<Logged<true>>,
+        ),
         ("floor-msync", "a mapped file that has its blocks; msync of the pages written", durable::processes::<Msync>),
         ("floor-fdatasync", "the same file; pwrite and fdatasync", durable::processes::<Fdatasync>),
         ("file/processes", "a file that grows by write; fdatasync", durable::processes::<Appended>),
@@ -388,7 +392,10 @@ fn durable(cases: &mut Cases) {
     cases.each(Bench::DurableGroup, &DURABLE, "rusqlite/processes", group::processes::<Sqlite<true>>);
 
     cases.add(Bench::AsyncAppend, 128, "ipc-journal", durable::unsynced::<Logged<false>>);
-    cases.system("floor-ring-checksum", "the one-to-one ring of records in a file, which nobody reads meanwhile, and a checksum of each");
+    cases.system(
+        "floor-ring-checksum",
+        "the one-to-one ring of records in a file, which nobody reads meanwhile, and a checksum of each",
+    );
     cases.add(Bench::AsyncAppend, 128, "floor-ring-checksum", durable::unsynced::<Ring>);
     cases.system("file-unflushed/processes", "a file that grows by a write for each record");
     cases.add(Bench::AsyncAppend, 128, "file-unflushed/processes", durable::unsynced::<Written>);
