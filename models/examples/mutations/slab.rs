@@ -6,7 +6,7 @@ const MEMBERS: &str = "ipc-core/src/slab/members.rs";
 const POOL: &str = "ipc-core/src/slab/pool.rs";
 const TABLE: &str = "ipc-core/src/slab/table.rs";
 
-pub const SLAB: &[Mutation] = &[
+pub(super) const SLAB: &[Mutation] = &[
     mutation(
         "slot's word, swap: AcqRel → Acquire",
         TABLE,
