@@ -10,10 +10,10 @@ use common::{Killed, Named, eventually, role, scratch, start};
 use ipc_core::segment::PayloadType;
 use ipc_core::slab::Shared;
 use ipc_core::{Handle, Object, ObjectKind, Segment, Slab, SlabError};
-use ipc_ring::handles::{HandleError, Receiver, Sender};
-use ipc_ring::mpsc;
+use ipc_ring::handles::{HandleError, Lossy, Receiver, Sender};
 use ipc_ring::spsc::Ring;
 use ipc_ring::{RingError, Side};
+use ipc_ring::{broadcast, mpsc};
 
 type Frame = [u64; 96];
 
@@ -131,6 +131,121 @@ fn slots_of_many_senders_travel_to_one_receiver_and_come_back() {
 }
 
 #[test]
+fn shares_are_broadcast_to_each_and_released_when_their_handles_are_written_over() {
+    let segment = scratch(1 << 20);
+    let ring = broadcast::Ring::<Handle>::create(&segment, "all", 4, 2).unwrap();
+    let span = ring.span();
+    let slab = Slab::<Frame>::create(&segment, "slab", span + 4).unwrap();
+    let mut receivers = [(); 2].map(|()| Receiver::new(&slab, ring.clone()).unwrap());
+    let mut sender = Sender::new(&slab, ring.clone()).unwrap();
+    for seed in 0..200 {
+        let mut slot = slab.try_allocate().unwrap();
+        *slot = filled(seed);
+        sender.try_send_shared(slot.freeze().unwrap()).unwrap();
+        for receiver in &mut receivers {
+            let frame = receiver.recv().unwrap().unwrap();
+            assert_eq!(*frame, filled(seed));
+            assert!(frame.into_slot().is_err(), "a share");
+        }
+        assert!(slab.usage().shared <= span as u64);
+    }
+    // A receiver that does not acknowledge holds the sender back, and its slots stay.
+    let [mut one, two] = receivers;
+    let mut sent = 0;
+    let refused = loop {
+        let mut slot = slab.try_allocate().unwrap();
+        *slot = filled(1000 + sent);
+        match sender.try_send_shared(slot.freeze().unwrap()) {
+            Ok(()) => sent += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused.reason, HandleError::Ring(RingError::Full));
+    drop((refused, two));
+    for seed in 0..sent {
+        assert_eq!(*one.recv().unwrap().unwrap(), filled(1000 + seed));
+    }
+    assert_eq!(one.stepped_over(), 0);
+    drop(sender);
+    assert!(one.recv().unwrap().is_none());
+    assert_eq!(slab.usage().shared, span as u64, "kept for those who come");
+    drop(one);
+    slab.give_back();
+    assert_eq!(slab.usage().free, slab.slots() as u64, "who leaves last releases them: {:?}", slab.holdings());
+}
+
+#[test]
+fn a_lossy_ring_releases_what_it_writes_over() {
+    let segment = scratch(1 << 20);
+    let ring = broadcast::Ring::<Handle>::create(&segment, "lossy", 4, 0).unwrap();
+    let span = ring.span();
+    let slab = Slab::<Frame>::create(&segment, "slab", span + 2).unwrap();
+    let mut sender = Sender::new(&slab, ring.clone()).unwrap();
+    let mut receiver = Receiver::new(&slab, Lossy(ring.clone())).unwrap();
+    let mut next = 0;
+    let mut send = |sender: &mut Sender<'_, Frame, _>, frames: u64| {
+        for _ in 0..frames {
+            let mut slot = slab.try_allocate().unwrap();
+            *slot = filled(next);
+            sender.send_shared(slot.freeze().unwrap()).unwrap();
+            next += 1;
+        }
+        next
+    };
+    let mut expected = 0;
+    let mut missed = 0;
+    for round in 0..50 {
+        let sent = send(&mut sender, round % 17);
+        while expected < sent {
+            match receiver.try_recv() {
+                Ok(frame) => {
+                    assert_eq!(*frame, filled(expected));
+                    expected += 1;
+                }
+                Err(HandleError::Ring(RingError::Lapped { missed: more })) => {
+                    expected += more;
+                    missed += more;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(receiver.try_recv().unwrap_err(), HandleError::Ring(RingError::Empty));
+    }
+    assert!(missed > 0 && expected > missed);
+    // A share that a receiver has stays whole, however often the ring goes round.
+    send(&mut sender, 1);
+    let mine = loop {
+        if let Ok(frame) = receiver.try_recv() {
+            break frame;
+        }
+    };
+    let before = *mine;
+    send(&mut sender, 3 * span as u64);
+    assert_eq!(*mine, before);
+    // A successor goes on with what the last one left.
+    drop(sender);
+    let mut sender = Sender::new(&slab, ring).unwrap();
+    send(&mut sender, 3 * span as u64);
+    sender.release_kept().unwrap();
+    assert_eq!(slab.usage().shared, 1);
+    drop(mine);
+    loop {
+        match receiver.try_recv() {
+            Err(HandleError::Ring(RingError::Lapped { .. })) => {}
+            Err(HandleError::Ring(RingError::Empty)) => break,
+            other => panic!("what was released is stepped over: {other:?}"),
+        }
+    }
+    assert!(receiver.stepped_over() > 0);
+    send(&mut sender, 1);
+    assert!(receiver.recv().unwrap().is_some());
+    sender.release_kept().unwrap();
+    drop((sender, receiver));
+    slab.give_back();
+    assert_eq!(slab.usage().free, slab.slots() as u64, "{:?}", slab.holdings());
+}
+
+#[test]
 fn a_handle_that_is_no_slots_is_told_and_a_stale_one_is_stepped_over() {
     let segment = scratch(1 << 20);
     let slab = Slab::<Frame>::create(&segment, "slab", 8).unwrap();
@@ -151,13 +266,67 @@ fn a_handle_that_is_no_slots_is_told_and_a_stale_one_is_stepped_over() {
 }
 
 const WORKERS: u64 = 4;
-const SLOTS: usize = 48;
-/// Words of the report: stop, then for each worker its steps, what it received whole, and shared.
+const SLOTS: usize = 64;
+/// Words of the report: stop, then for each worker its steps, what it received whole, shared, and of what was sent to all.
 const REPORT: ObjectKind = ObjectKind { name: "report", code: 7 };
 
 fn report(segment: &Segment) -> Object {
     let found = segment.open_object("report", REPORT, PayloadType::bytes());
     found.unwrap_or_else(|_| segment.create_object("report", REPORT, PayloadType::bytes(), 1024, |_| ()).unwrap())
+}
+
+/// To all workers: the first one sends, the second and the third do not miss any, the last one takes what it is fast enough for.
+fn ring_to_all(segment: &Segment) -> broadcast::Ring<Handle> {
+    broadcast::Ring::open_or_create(segment, "all", 4, 2).unwrap()
+}
+
+/// What a worker does at the ring to all.
+enum ToAll<'a> {
+    Sends(Sender<'a, Frame, broadcast::Ring<Handle>>),
+    Receives(Receiver<'a, Frame, broadcast::Ring<Handle>>, Vec<Shared<'a, Frame>>),
+    Watches(Receiver<'a, Frame, Lossy>, Vec<Shared<'a, Frame>>),
+}
+
+impl<'a> ToAll<'a> {
+    fn new(slab: &'a Slab<Frame>, segment: &Segment, worker: u64) -> Self {
+        let ring = ring_to_all(segment);
+        match worker {
+            0 => Self::Sends(Sender::new(slab, ring).unwrap()),
+            1 | 2 => Self::Receives(Receiver::new(slab, ring).unwrap(), Vec::new()),
+            _ => Self::Watches(Receiver::new(slab, Lossy(ring)).unwrap(), Vec::new()),
+        }
+    }
+
+    /// Sends, or receives, checks, and keeps a few; whether it received one.
+    fn step(&mut self, content: Frame, slab: &'a Slab<Frame>) -> bool {
+        let (received, kept) = match self {
+            Self::Sends(sender) => {
+                if let Ok(mut slot) = slab.try_allocate() {
+                    *slot = content;
+                    // Refused: released.
+                    let _ = sender.try_send_shared(slot.freeze().unwrap());
+                }
+                return false;
+            }
+            Self::Receives(receiver, kept) => (receiver.try_recv(), kept),
+            Self::Watches(receiver, kept) => (receiver.try_recv(), kept),
+        };
+        assert!(kept.iter().all(|shared| is_filled(shared)), "what we share has changed");
+        match received {
+            Ok(received) => {
+                assert!(is_filled(&received), "what was sent to all");
+                if kept.len() > 1 {
+                    kept.clear();
+                }
+                kept.push(received.into_shared().unwrap());
+                true
+            }
+            Err(HandleError::Ring(
+                RingError::Empty | RingError::PeerGaveUp(_) | RingError::Closed(_) | RingError::Lapped { .. },
+            )) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 fn ring_of(segment: &Segment, worker: u64) -> Ring<Handle> {
@@ -182,11 +351,17 @@ fn work(argument: &str) {
         seed ^= seed << 17;
         seed
     };
+    let mut to_all = ToAll::new(&slab, &segment, worker);
     let mut shares: Vec<(Shared<'_, Frame>, Frame)> = Vec::new();
     let check = |frame: &Frame, what: &str| assert!(is_filled(frame), "worker {worker}: {what}");
     while word(0).load(Ordering::Relaxed) == 0 {
         count(0);
-        match random() % 8 {
+        match random() % 10 {
+            8.. => {
+                if to_all.step(filled(random()), &slab) {
+                    count(3);
+                }
+            }
             0..3 => {
                 let Ok(mut slot) = slab.try_allocate() else { continue };
                 let content = filled(random());
@@ -231,7 +406,11 @@ fn work(argument: &str) {
             _ => {}
         }
     }
-    drop(sender);
+    if let ToAll::Sends(sender) = &mut to_all {
+        // No receiver is the last one for certain, as they may be killed for good.
+        sender.release_kept().unwrap();
+    }
+    drop((sender, to_all));
     loop {
         match receiver.recv_deadline(Instant::now() + Duration::from_secs(60)) {
             Ok(Some(received)) => check(&received, "received last"),
@@ -258,6 +437,7 @@ fn storm(kills: u64) {
     for worker in 0..WORKERS {
         ring_of(&named.segment, worker);
     }
+    ring_to_all(&named.segment);
     let word = |at: u64| report.region.u64_at(8 * at as usize);
     let steps = |worker: u64| word(8 + 8 * worker).load(Ordering::Relaxed);
     let begin = |worker: u64| start("a_worker_works", "work", &format!("{}/{worker}", named.name));
@@ -285,8 +465,8 @@ fn storm(kills: u64) {
     let usage = slab.usage();
     assert_eq!((usage.free, usage.members.len()), (SLOTS as u64, 1), "{usage:?}\n{:?}", slab.holdings());
     let received = |at| (0..WORKERS).map(|worker| word(8 + 8 * worker + at).load(Ordering::Relaxed)).sum::<u64>();
-    println!("{kills} kills, {} slots and {} shares received", received(1), received(2));
-    assert!(received(1) > 0 && received(2) > 0);
+    println!("{kills} kills, {} slots, {} shares and {} to all received", received(1), received(2), received(3));
+    assert!(received(1) > 0 && received(2) > 0 && received(3) > 0);
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Weakens the orderings and fences of the ring and of its waiting, one at a time, in a copy of the source, and tells which models fail then; then does the
 //! same with steps of the algorithm. What it prints stands in docs/MEMORY_MODEL.md.
 //!
-//! `cargo run -p models --example mutations [orderings|steps|all [word…]]`, half an hour; words restrict it to mutations whose name has one of them,
+//! `cargo run -p models --example mutations [orderings|steps|slab|all [word…]]`, half an hour; words restrict it to mutations whose name has one of them,
 //! and all models to those. The copy has a target directory of its
 //! own: cargo takes what was built from a mutated copy for ours if it finds it in ours. The loom models that are expected to fail run first;
 //! all of them only if those pass. A mutation that no model is expected to see says why, and it is an error if one does.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+#[path = "mutations/slab.rs"]
+mod slab;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -854,15 +857,25 @@ fn run(list: &str, words: &[String]) -> Outcome<bool> {
 fn run_all(copy: &Path, list: &str, words: &[String]) -> Outcome<bool> {
     let asked = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     // All models, or those that have to do with what was asked for.
-    let all: Vec<&str> = words.iter().map(String::as_str).collect();
-    for checker in ["loom", "shuttle"] {
+    let mut all: Vec<&str> = words.iter().map(String::as_str).collect();
+    // Under shuttle there are none of slabs.
+    let (only_slab, mut checkers) = (list == "slab", vec!["loom", "shuttle"]);
+    if only_slab {
+        all = vec!["slab_"];
+        checkers.pop();
+    }
+    for checker in checkers {
         if let Some(failed) = failing(copy, checker, &all)? {
             return Err(format!("without a mutation these fail: {failed}").into());
         }
     }
     let mut as_expected = true;
     println!("| mutation | caught by |\n|---|---|");
-    for mutation in ORDERINGS.iter().filter(|mutation| list != "steps" && asked(mutation.name)) {
+    let by_loom = ORDERINGS
+        .iter()
+        .filter(|_| list != "steps" && !only_slab)
+        .chain(slab::SLAB.iter().filter(|_| only_slab || !["orderings", "steps"].contains(&list)));
+    for mutation in by_loom.filter(|mutation| asked(mutation.name)) {
         let caught = mutated(copy, mutation, || {
             Ok(match failing(copy, "loom", &[mutation.expected.filter()])? {
                 None if !mutation.expected.filter().is_empty() => failing(copy, "loom", &all)?,
@@ -880,7 +893,7 @@ fn run_all(copy: &Path, list: &str, words: &[String]) -> Outcome<bool> {
         println!("| {} | {verdict} |", mutation.name);
     }
     println!("\n| mutation | caught by, loom | shuttle |\n|---|---|---|");
-    for mutation in STEPS.iter().filter(|mutation| list != "orderings" && asked(mutation.name)) {
+    for mutation in STEPS.iter().filter(|mutation| list != "orderings" && !only_slab && asked(mutation.name)) {
         let [loom, shuttle] = mutated(copy, mutation, || {
             Ok([failing(copy, "loom", &[mutation.expected.filter()])?, failing(copy, "shuttle", &all)?])
         })?;
@@ -961,7 +974,7 @@ mod tests {
             let source = std::fs::read_to_string(root.join(mutation.file)).unwrap_or_default();
             changed(&source, mutation).err().map(|error| error.to_string())
         };
-        let misplaced: Vec<_> = ORDERINGS.iter().chain(STEPS).filter_map(misplaced).collect();
+        let misplaced: Vec<_> = ORDERINGS.iter().chain(STEPS).chain(slab::SLAB).filter_map(misplaced).collect();
         assert!(misplaced.is_empty(), "{misplaced:#?}");
     }
 }

@@ -129,10 +129,20 @@ pub struct Explored {
 /// Explores each of several models, with at most three preemptions, or two where threads sleep, and says what that was. Each has to say true at least once: that what it is there for took place.
 #[cfg(ipc_model = "loom")]
 pub fn check<M: Fn() -> bool + Send + Sync + 'static>(fences: bool, models: impl IntoIterator<Item = M>) {
+    check_within(if fences { 2 } else { 3 }, fences, models);
+}
+
+/// As [`check`], with at most so many preemptions.
+#[cfg(ipc_model = "loom")]
+pub fn check_within<M: Fn() -> bool + Send + Sync + 'static>(
+    preemptions: usize,
+    fences: bool,
+    models: impl IntoIterator<Item = M>,
+) {
     let begun = std::time::Instant::now();
     let mut executions = 0;
     for (index, model) in models.into_iter().enumerate() {
-        let explored = explore(if fences { 2 } else { 3 }, fences, model);
+        let explored = explore(preemptions, fences, model);
         assert!(explored.truths > 0, "variant {index}: what is modelled never took place");
         executions += explored.executions;
     }
@@ -149,11 +159,41 @@ pub fn check_deaths<M: Fn() -> bool + Send + Sync + 'static>(model: impl Fn(usiz
         let explored = explore(2, false, model(accesses));
         executions += explored.executions;
         if explored.truths == 0 {
-            assert!(accesses > 10, "killed at every access");
+            assert!(accesses > 1, "it never died");
             break;
         }
     }
     say(executions, begun);
+}
+
+/// As [`check_deaths`] of what goes on after a death: `model` is given the number of accesses, and [`Deaths`], which it asks whether this death is another one than the last.
+#[cfg(ipc_model = "loom")]
+pub fn check_deaths_once<M: Fn() -> bool + Send + Sync + 'static>(model: impl Fn(usize, Deaths) -> M) {
+    let deaths = Deaths::default();
+    check_deaths(|accesses| {
+        deaths.next();
+        model(accesses, deaths.clone())
+    });
+}
+
+/// Tells the deaths apart that leave other words behind.
+#[cfg(ipc_model = "loom")]
+#[derive(Debug, Clone, Default)]
+pub struct Deaths(std::sync::Arc<std::sync::Mutex<[Option<u64>; 2]>>);
+
+#[cfg(ipc_model = "loom")]
+impl Deaths {
+    fn next(&self) {
+        let mut known = self.0.lock().unwrap();
+        known[0] = known[1].take();
+    }
+
+    /// Whether the words differ from those after one access less. To be asked at the same place in each execution, when nobody else has done anything yet.
+    pub fn is_another(&self) -> bool {
+        let (mut known, now) = (self.0.lock().unwrap(), ipc_core::sync::model::fingerprint());
+        known[1] = Some(now);
+        known[0] != Some(now)
+    }
 }
 
 #[cfg(ipc_model = "loom")]

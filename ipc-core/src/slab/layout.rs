@@ -45,6 +45,8 @@ pub(super) const ALLOCATED: usize = OWN + 32;
 pub(super) const RELEASED: usize = OWN + 40;
 pub(super) const FAILED: usize = OWN + 48;
 pub(super) const SLEPT: usize = OWN + 56;
+/// Of a ring that keeps handles which were popped: the position before which it holds none any more.
+pub(super) const RELEASED_BEFORE: usize = OWN;
 
 /// Bytes of what stands for a slot beside its contents: a line, so that neighbours in two processes do not disturb each other.
 pub(super) const SLOT_LINE: usize = CACHE_LINE;

@@ -74,15 +74,15 @@ use crate::payload::Payload;
 use crate::segment::{Object, ObjectKind, Region, Segment};
 use crate::sync::{CACHE_LINE, Ordering};
 use crate::wait::{Cancel, WaitStrategy};
-use layout::{CLASS_ENTRY, CLASS_TABLE, CLASSES, FENCED, Geometry, MEMBERS, RINGS, SLOTS};
+use layout::{CLASS_ENTRY, CLASS_TABLE, CLASSES, FENCED, Geometry, MEMBERS, RELEASED_BEFORE, RINGS, SLOTS};
 use pool::{From, Pool};
 use table::Table;
 use usage::Look;
 
 /// The kind of a [`Slab`] of a type: the code holds the layout's version.
-const TYPED: ObjectKind = ObjectKind { name: "slab", code: u64::from_le_bytes(*b"slabslt\x01") };
+const TYPED: ObjectKind = ObjectKind { name: "slab", code: u64::from_le_bytes(*b"slabslt\x02") };
 /// The kind of a [`SlabBytes`].
-const BYTES: ObjectKind = ObjectKind { name: "slab of bytes", code: u64::from_le_bytes(*b"slabbyt\x01") };
+const BYTES: ObjectKind = ObjectKind { name: "slab of bytes", code: u64::from_le_bytes(*b"slabbyt\x02") };
 
 fn kinds() -> [ObjectKind; 2] {
     [TYPED, BYTES]
@@ -437,6 +437,27 @@ impl<T: Contents + ?Sized> Slab<T> {
     /// As [`receive`](Self::receive).
     pub fn discard(&self, handle: Handle, ring: RingPlace) -> Result<(), SlabError> {
         self.received(handle, From::Ring(RingPlace { once: true, ..ring })).map(drop)
+    }
+
+    /// Whether the ring has a share of the slot that the handle names, or the slot itself.
+    ///
+    /// For those who bring a ring.
+    pub fn is_in(&self, handle: Handle, ring: RingPlace) -> bool {
+        self.pool.is_in(handle, ring)
+    }
+
+    /// The position in a ring of handles before which all are [discarded](Self::discard), as its last producer [noted](Self::note_discarded); any value, if a peer does not
+    /// follow the protocol.
+    ///
+    /// For those who bring a ring that keeps handles which were popped.
+    pub fn discarded_before(&self, ring: RingPlace) -> u64 {
+        self.pool.table.of(ring.place, RELEASED_BEFORE).load(Ordering::Acquire)
+    }
+
+    /// Notes for this producer's successor that all handles before this position of the ring are [discarded](Self::discard).
+    pub fn note_discarded(&self, ring: RingPlace, position: u64) {
+        // Release: after the shares were taken from the ring.
+        self.pool.table.of(ring.place, RELEASED_BEFORE).store(position, Ordering::Release);
     }
 
     /// Looks whether members have died, and takes back what they held; returns how many slots that were. Others do that when they find nothing free, wait, or

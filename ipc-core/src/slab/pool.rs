@@ -514,8 +514,19 @@ impl Pool {
             self.check_ring(ring)?;
         }
         let slot = self.slot_of(handle)?;
-        let word = self.table.word(slot);
         let stale = Err(SlabError::Stale(handle));
+        if let From::Ring(ring) = from {
+            // What the word of a whole slot is there is known: looked at first, its line would come twice, to be read and to be written.
+            let word = Word::new(State::InFlight, ring.place, handle.generation());
+            let mut held = Held { slot, class: self.table.geometry.class_of(slot), word };
+            if word.generation() == handle.generation() {
+                match self.take_whole(handle, &mut held) {
+                    Err(SlabError::Stale(_)) => {}
+                    taken => return taken,
+                }
+            }
+        }
+        let word = self.table.word(slot);
         if word.generation() != handle.generation() {
             return stale;
         }
@@ -524,12 +535,21 @@ impl Pool {
             (None, _) => Err(SlabError::Corrupted { slot: handle.slot(), found: word.0 }),
             (Some(State::Shared), From::Ring(ring)) => self.share(handle, held, bit(ring.place), ring.once),
             (Some(State::Shared), From::Sharers) => self.share(handle, held, u64::MAX, false),
-            (Some(State::InFlight), From::Ring(ring)) if word.holder() == ring.place => {
-                self.take_whole(handle, &mut held)
-            }
             (Some(State::Offered), From::Offerer) => self.take_whole(handle, &mut held),
             _ => stale,
         }
+    }
+
+    /// Whether the ring has what the handle names.
+    pub(super) fn is_in(&self, handle: Handle, ring: RingPlace) -> bool {
+        let (Ok(()), Ok(slot)) = (self.check_ring(ring), self.slot_of(handle)) else { return false };
+        let word = self.table.word(slot);
+        word.generation() == handle.generation()
+            && match word.state() {
+                Some(State::InFlight) => word.holder() == ring.place,
+                Some(State::Shared) => self.table.sharers(slot).load(Ordering::Acquire) & bit(ring.place) != 0,
+                _ => false,
+            }
     }
 
     fn take_whole(&self, handle: Handle, held: &mut Held) -> Result<Taken, SlabError> {

@@ -4,8 +4,8 @@
 use std::ptr::NonNull;
 
 use super::layout::{
-    BELL, Class, FENCED, Geometry, HIGH_WATER, HOLDER_ENTRY, HOLDERS, OWN, ROLE, SHARERS, SLOT_LINE, TAKEN, WAITERS,
-    WORD,
+    ALLOCATED, BELL, Class, FENCED, Geometry, HIGH_WATER, HOLDER_ENTRY, HOLDERS, OWN, ROLE, SHARERS, SINCE,
+    SINCE_JOINED, SLOT_LINE, TAKEN, WAITERS, WORD,
 };
 use super::word::{State, Word};
 use crate::payload::{FNV_OFFSET, fnv1a, fnv1a_words};
@@ -71,20 +71,28 @@ impl Table {
     /// Tells a model which words there are.
     fn enroll(&self) {
         let enroll = |at, len| sync::enroll(&self.region, at, len);
+        let counters = |at, len| sync::enroll_counters(&self.region, at, len);
         enroll(WAITERS, 16);
-        enroll(TAKEN, 16);
+        counters(TAKEN, 16);
         for place in 0..self.geometry.places() {
             let entry = Self::entry(place);
-            enroll(entry + ROLE, 16);
+            enroll(entry + ROLE, 8);
+            counters(entry + SINCE_JOINED, 8);
             enroll(entry + BELL, 8);
-            enroll(entry + OWN, 64);
+            // The last of these is how many it caches, which others look at.
+            enroll(entry + OWN, ALLOCATED - OWN);
+            counters(entry + ALLOCATED, OWN + CACHE_LINE - ALLOCATED);
         }
         for class in &self.geometry.classes {
             enroll(class.taken, 8 * class.words());
             enroll(class.full, 8 * class.summaries());
         }
         if sync::MODEL {
-            (0..self.geometry.slots).for_each(|slot| enroll(self.line(slot), 32));
+            for slot in 0..self.geometry.slots {
+                enroll(self.line(slot), SINCE);
+                // And the length: as the contents, ordered by the slot's word.
+                counters(self.line(slot) + SINCE, 16);
+            }
             let contents = self.geometry.classes.first().map_or(self.geometry.size, |class| class.payload);
             enroll(contents, self.geometry.size - contents);
         }

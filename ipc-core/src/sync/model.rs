@@ -9,7 +9,7 @@
 //! * Under shuttle, payload moves by eight bytes with a point of scheduling before each, so that a copy can be seen half done.
 //!
 //! What a model does not have: time. A sleep ends when it is ended, and a sleeper that nobody wakes is a deadlock, which both checkers report. Only when
-//! the mortal peer has [died](mortal) do sleeps end by themselves, as they all do after [`SLICE`](crate::wait::SLICE).
+//! a mortal peer has [died](mortal) do sleeps end by themselves, as they all do after [`SLICE`](crate::wait::SLICE).
 #![expect(clippy::expect_used, reason = "a model fails by panicking")]
 
 use std::cell::{OnceCell, RefCell, UnsafeCell};
@@ -28,10 +28,14 @@ use checker::sync::{Condvar, Mutex};
 use checker::thread::{self, ThreadId};
 
 use super::Ordering;
+use crate::payload::{FNV_OFFSET, fnv1a_words};
 use crate::peer::PeerId;
 use crate::segment::{Region, SegmentId};
 
 pub use modelled::fence;
+
+/// How many lives may be [mortal](mortal) in one execution.
+const MORTALS: usize = 3;
 
 /// Bytes that one word of the checker's stands for.
 const GRANULE: usize = 8;
@@ -64,23 +68,35 @@ impl Piece {
     }
 }
 
+/// Whether a word is the checker's, or stands outside the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Checked,
+    /// A statistic: nothing that is done depends on it, so that the checker needs neither its order nor its values, and every access of it that is left out halves what there is to explore.
+    Counted,
+}
+
 /// What belongs to one execution.
 struct World {
     pieces: Vec<Piece>,
     /// Whether light fences order anything.
     fences: bool,
-    /// Set when the mortal peer is dead.
-    death: Rc<modelled::AtomicU64>,
+    /// Whether anybody has died.
     died: bool,
-    mortal: Option<Mortal>,
+    mortals: Vec<Mortal>,
+    /// For the mortals to come. Made before there are threads: to loom, making a word is a plain write of it.
+    deaths: Vec<Rc<modelled::AtomicU64>>,
     #[cfg(ipc_model = "loom")]
     instant: Rc<loom::cell::UnsafeCell<()>>,
 }
 
-/// The thread that may be killed.
+/// A peer that may be killed, or was.
 struct Mortal {
-    thread: ThreadId,
+    /// The thread that does what it does, while it lives.
+    thread: Option<ThreadId>,
     peer: u64,
+    /// Set when it is dead.
+    death: Rc<modelled::AtomicU64>,
     /// Accesses until then.
     left: usize,
 }
@@ -104,9 +120,9 @@ impl Execution {
         let world = World {
             pieces: Vec::new(),
             fences,
-            death: Rc::new(modelled::AtomicU64::new(0)),
             died: false,
-            mortal: None,
+            mortals: Vec::new(),
+            deaths: (0..MORTALS).map(|_| Rc::new(modelled::AtomicU64::new(0))).collect(),
             #[cfg(ipc_model = "loom")]
             instant: Rc::new(loom::cell::UnsafeCell::new(())),
         };
@@ -126,6 +142,15 @@ impl Drop for Execution {
 
 /// See [`enroll`](super::enroll).
 pub(super) fn enroll(region: &Region, at: usize, len: usize) {
+    enroll_as(region, at, len, Watch::Checked);
+}
+
+/// See [`enroll_counters`](super::enroll_counters).
+pub(super) fn enroll_counters(region: &Region, at: usize, len: usize) {
+    enroll_as(region, at, len, Watch::Counted);
+}
+
+fn enroll_as(region: &Region, at: usize, len: usize, watch: Watch) {
     let start = region.as_ptr() as usize + at;
     assert!(start.is_multiple_of(GRANULE) && len.is_multiple_of(GRANULE));
     let identity = (region.segment().id(), region.offset() + at as u64);
@@ -137,10 +162,11 @@ pub(super) fn enroll(region: &Region, at: usize, len: usize) {
         Some((_, true)) => return,
         Some((granules, false)) => granules,
         None => {
-            let made: Rc<[Granule]> = (start..start + len).step_by(GRANULE).map(Granule::new).collect();
+            let made: Rc<[Granule]> = (start..start + len).step_by(GRANULE).map(|at| Granule::new(at, watch)).collect();
             // Where a bell may stand. Made now: to loom, making a word is a plain write of it.
             // SAFETY: enrolled memory is mapped.
-            made.first().inspect(|first| drop(first.narrow.set(unsafe { AtomicU32::at(first.word.memory.cast()) })));
+            made.first()
+                .inspect(|first| drop(first.narrow.set(unsafe { AtomicU32::at(first.word.memory.cast(), watch) })));
             made
         }
     };
@@ -172,10 +198,10 @@ pub(super) unsafe fn word32<'a>(place: NonNull<u8>) -> &'a AtomicU32 {
 }
 
 impl Granule {
-    fn new(address: usize) -> Self {
+    fn new(address: usize, watch: Watch) -> Self {
+        let memory = NonNull::new(address as *mut u64).expect("a region is not at address zero");
         // SAFETY: enrolled memory is mapped, and aligned as asserted.
-        let word =
-            unsafe { AtomicU64::at(NonNull::new(address as *mut u64).expect("a region is not at address zero")) };
+        let word = unsafe { AtomicU64::at(memory, watch) };
         Self { word, narrow: OnceCell::new(), sleepers: OnceCell::new() }
     }
 
@@ -190,14 +216,16 @@ fn lives() -> bool {
     if std::thread::panicking() {
         return false;
     }
-    let current = |mortal: &Mortal| mortal.thread == thread::current().id();
-    let dies = with(|world| match &mut world.mortal {
-        Some(mortal) if current(mortal) => {
+    let dies = with(|world| {
+        if world.mortals.iter().all(|mortal| mortal.thread.is_none()) {
+            return false;
+        }
+        let current = Some(thread::current().id());
+        world.mortals.iter_mut().find(|mortal| mortal.thread == current).is_some_and(|mortal| {
             let last = mortal.left == 0;
             mortal.left = mortal.left.saturating_sub(1);
             last
-        }
-        _ => false,
+        })
     });
     if dies {
         // Not a panic to be told of; from here on `panicking` is true.
@@ -216,6 +244,7 @@ macro_rules! atomic {
             word: UnsafeCell<modelled::$name>,
             /// Where it stands, and what it was stored last.
             memory: NonNull<$int>,
+            watch: Watch,
         }
 
         // SAFETY: executions are coroutines of one thread, which switch in the middle of no access.
@@ -230,10 +259,16 @@ macro_rules! atomic {
         }
 
         impl $name {
-            unsafe fn at(memory: NonNull<$int>) -> Self {
+            unsafe fn at(memory: NonNull<$int>, watch: Watch) -> Self {
                 // SAFETY: the caller vouches for the place.
                 let value = unsafe { memory.read_volatile() };
-                Self { word: UnsafeCell::new(modelled::$name::new(value)), memory }
+                Self { word: UnsafeCell::new(modelled::$name::new(value)), memory, watch }
+            }
+
+            /// What stands in memory, where that is all there is; nothing is changed there by the dead.
+            fn counted(&self) -> Option<$int> {
+                // SAFETY: enrolled memory is mapped, and threads do not run at the same time.
+                (self.watch == Watch::Counted).then(|| unsafe { self.memory.read_volatile() })
             }
 
             fn word(&self) -> &modelled::$name {
@@ -249,13 +284,20 @@ macro_rules! atomic {
             /// As the standard library's.
             #[track_caller]
             pub fn load(&self, ordering: Ordering) -> $int {
+                if let Some(value) = self.counted() {
+                    return value;
+                }
                 if lives() { self.word().load(ordering) } else { 0 }
             }
 
             /// As the standard library's.
             #[track_caller]
             pub fn store(&self, value: $int, ordering: Ordering) {
-                if lives() {
+                if self.watch == Watch::Counted {
+                    if !std::thread::panicking() {
+                        self.remember(value);
+                    }
+                } else if lives() {
                     self.word().store(value, ordering);
                     self.remember(value);
                 }
@@ -274,6 +316,13 @@ macro_rules! atomic {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$int, $int> {
+                if let Some(value) = self.counted() {
+                    let swaps = value == current && !std::thread::panicking();
+                    if swaps {
+                        self.remember(new);
+                    }
+                    return if swaps { Ok(value) } else { Err(value) };
+                }
                 if !lives() {
                     return Err(0);
                 }
@@ -520,22 +569,22 @@ fn wake(sleepers: &Sleepers, before: impl FnOnce()) {
 /// after it learns sooner or later that it is dead. What `life` owns is gone then as it would be: nothing that its destructors do to
 /// shared memory takes place.
 ///
-/// Once in an execution.
+/// Once for a peer; a thread is one peer's at a time.
 pub fn mortal<R>(peer: PeerId, accesses: usize, life: impl FnOnce() -> R) -> Option<R> {
-    let mortal = Mortal { thread: thread::current().id(), peer: peer.to_bits(), left: accesses };
-    with(|world| world.mortal = Some(mortal));
+    let (thread, death) = (thread::current().id(), with(|world| world.deaths.pop()).expect("a model has few mortals"));
+    let (peer, left) = (peer.to_bits(), accesses);
+    with(|world| world.mortals.push(Mortal { thread: Some(thread), peer, death: Rc::clone(&death), left }));
+    // From here on the thread is somebody else, or nobody's that may die.
+    let over =
+        || with(|world| world.mortals.iter_mut().filter(|one| one.peer == peer).for_each(|one| one.thread = None));
     let outcome = catch_unwind(AssertUnwindSafe(life));
     match outcome {
         Ok(lived) => {
-            with(|world| world.mortal = None);
+            over();
             Some(lived)
         }
         Err(cause) if cause.is::<Died>() => {
-            // From here on the thread is somebody else.
-            let death = with(|world| {
-                world.mortal.iter_mut().for_each(|mortal| mortal.left = usize::MAX);
-                Rc::clone(&world.death)
-            });
+            over();
             // What a process did happened before the kernel let go of its lease, and that before anybody is told.
             death.store(1, Ordering::Release);
             // Time passes: all sleeps end, and nobody sleeps again for ever.
@@ -552,9 +601,21 @@ pub fn mortal<R>(peer: PeerId, accesses: usize, life: impl FnOnce() -> R) -> Opt
     }
 }
 
-/// Whether the peer lives, if it is the mortal one.
+/// A number for what all checked words hold now: where it is the same after one access more, a death there is no other one to those who live.
+pub fn fingerprint() -> u64 {
+    with(|world| {
+        let words = world.pieces.iter().flat_map(|piece| piece.granules.iter());
+        let checked = words.filter(|granule| granule.word.watch == Watch::Checked);
+        let bytes: Vec<u64> = checked.map(|granule| granule.word.bytes()).collect();
+        fnv1a_words(FNV_OFFSET, &bytes)
+    })
+}
+
+/// Whether the peer lives, if it is one that may be killed.
 pub(super) fn life(peer: u64) -> Option<bool> {
-    let death =
-        with(|world| world.mortal.as_ref().filter(|mortal| mortal.peer == peer).map(|_| Rc::clone(&world.death)))?;
+    let death = with(|world| {
+        let found = world.mortals.iter().find(|mortal| mortal.peer == peer)?;
+        Some(Rc::clone(&found.death))
+    })?;
     Some(death.load(Ordering::Acquire) == 0)
 }

@@ -102,6 +102,13 @@ impl<T: Payload> Cursor<T> {
         cursor
     }
 
+    /// What lies at a position that may be written over, by the one who writes.
+    pub(super) fn read_at(&self, position: u64) -> T {
+        let mut there = Self { payload: PhantomData, ..*self };
+        there.go_to(position);
+        there.read_racing()
+    }
+
     /// Moves to a position. Divides: not for the common path.
     pub(super) fn go_to(&mut self, position: u64) {
         let per_cell = Layout::<T>::PER_CELL as u64;

@@ -1,5 +1,6 @@
 //! The producer of values of one type.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use ipc_core::sync::Ordering;
@@ -137,6 +138,26 @@ impl<T: Payload> Producer<T> {
             Ok((found > position).then_some(found))
         })?;
         Ok(())
+    }
+
+    /// Makes sure of room for one more value, waiting for it if that is said; which values were pushed and are not written over by it.
+    pub(crate) fn kept_beside_next(&mut self, wait: Option<Option<Instant>>) -> Result<Range<u64>, RingError> {
+        match (self.room(), wait) {
+            (Err(RingError::Full), Some(deadline)) => self.wait_for_room(deadline)?,
+            (room, _) => room?,
+        }
+        let position = self.cursor.position;
+        Ok(position.wrapping_add(1).saturating_sub(self.gate.lines().span)..position)
+    }
+
+    /// Which values were pushed and are there still.
+    pub(crate) fn kept(&self) -> Range<u64> {
+        self.cursor.position.saturating_sub(self.gate.lines().span)..self.cursor.position
+    }
+
+    /// One of those.
+    pub(crate) fn kept_at(&self, position: u64) -> Option<T> {
+        self.kept().contains(&position).then(|| self.cursor.read_at(position))
     }
 
     /// Pushes as many of the values as there is room for, and returns how many that was. Costs less for each than one by one.

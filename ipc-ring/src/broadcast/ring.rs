@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use ipc_core::peer::RoleState;
 use ipc_core::segment::PayloadType;
 use ipc_core::sync::Ordering;
 use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
@@ -201,6 +202,27 @@ impl<T: Payload> Ring<T> {
     /// How many consumers may hold the producer back.
     pub fn places(&self) -> usize {
         self.lines.places()
+    }
+
+    /// The most values that are there at once: `capacity`, a batch, and what fills the cells at both ends. So many slots at most a ring of handles keeps, once it was filled.
+    pub fn span(&self) -> usize {
+        self.lines.span as usize
+    }
+
+    /// The object's bytes.
+    pub fn region(&self) -> &Region {
+        &self.object.region
+    }
+
+    /// Whether the producer has closed, and those who had a place in the table have left it, or died.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let left = |place| match self.lines.role(place).state() {
+            RoleState::Held(peer) => !self.object.region.segment().is_alive(peer),
+            RoleState::Unclaimed | RoleState::Released(_) => true,
+        };
+        let came = |place| self.lines.role(place).state() != RoleState::Unclaimed;
+        let mut places = 0..self.places();
+        self.producer_state() == SideState::Closed && places.clone().any(came) && places.all(left)
     }
 
     /// The ring's counters. Disturbs nobody, beyond fetching their lines.

@@ -13,6 +13,11 @@
 //! | the receiver, later | is taken back; a handle that its successor gets again is stale |
 //! | nobody | once both sides have closed, whoever closes second releases what is left in the ring |
 //!
+//! # To each of several
+//!
+//! A [broadcast ring](crate::broadcast::Ring) carries shares: every receiver receives each, and the ring has a share of its own until the handle is written over. With [`Lossy`] receivers the sender waits for
+//! nobody, and what they did not receive in time is released all the same.
+//!
 //! ```
 //! use ipc_core::{Handle, Segment, Slab};
 //! use ipc_ring::handles::{Receiver, Sender};
@@ -37,6 +42,7 @@
 //! # }
 //! ```
 
+use std::ops::Range;
 use std::time::Instant;
 
 use ipc_core::slab::{Contents, Received, Refused, RingPlace, Shared, Slot};
@@ -44,9 +50,11 @@ use ipc_core::sync::{Ordering, fence};
 use ipc_core::{Error, Handle, Region, Slab, SlabError};
 
 use crate::error::{PushError, RingError, Side};
-use crate::mpsc;
-use crate::ordered;
-use crate::spsc::{Consumer, Producer, Ring, SideState};
+use crate::spsc::Ring;
+
+mod rings;
+
+pub use rings::Lossy;
 
 /// A ring that can carry handles of a slab.
 ///
@@ -58,8 +66,8 @@ pub trait HandleRing {
     /// Its consumer's side.
     type Consumer: PopHandles;
 
-    /// Whether each handle is popped by one consumer. Otherwise every consumer pops all of them: then only shares can be sent, and the producer has to say what it
-    /// [overwrites](PushHandles::next_overwritten).
+    /// Whether each handle is popped by one consumer. Otherwise every consumer pops all of them, and the ring keeps its share of a slot until the handle is written over: then only shares can be
+    /// sent, and the producer has to say what it [keeps](PushHandles::kept).
     const ONCE: bool = true;
 
     /// The object's bytes: where they begin is the ring's identity.
@@ -99,8 +107,24 @@ pub trait PushHandles {
     /// As the ring's `push` and `push_deadline`.
     fn push(&mut self, handle: Handle, deadline: Option<Instant>) -> Result<(), PushError<Handle>>;
 
-    /// The handle that the next push makes unreachable for all consumers: its slot is released before. None, in a ring that overwrites nothing.
-    fn next_overwritten(&mut self) -> Option<Handle> {
+    /// Positions of the handles that were pushed and not written over. None, in a ring of which each handle is popped once: so for the next two.
+    fn kept(&self) -> Range<u64> {
+        0..0
+    }
+
+    /// Makes sure of room for one more handle, and says which it will not write over: those before them are released then. `wait`: not at all, or until that deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_push`](Self::try_push) and [`push`](Self::push); nothing will be written over then.
+    fn kept_beside_next(&mut self, wait: Option<Option<Instant>>) -> Result<Range<u64>, RingError> {
+        let _ = wait;
+        Ok(0..0)
+    }
+
+    /// One of those that are kept.
+    fn kept_at(&self, position: u64) -> Option<Handle> {
+        let _ = position;
         None
     }
 }
@@ -127,120 +151,6 @@ pub trait PopHandles {
     /// Lets go of the side for a successor.
     fn hand_over(self);
 }
-
-impl HandleRing for Ring<Handle> {
-    type Producer = Producer<Handle>;
-    type Consumer = Consumer<Handle>;
-
-    fn region(&self) -> &Region {
-        Ring::region(self)
-    }
-
-    fn producer(&self) -> Result<Producer<Handle>, Error> {
-        Ring::producer(self)
-    }
-
-    fn consumer(&self) -> Result<Consumer<Handle>, Error> {
-        Ring::consumer(self)
-    }
-
-    fn is_abandoned(&self) -> bool {
-        [Side::Producer, Side::Consumer].into_iter().all(|side| self.side(side) == SideState::Closed)
-    }
-}
-
-/// Any number of senders, each with a lane of its own, and one receiver.
-impl HandleRing for mpsc::Ring<Handle> {
-    type Producer = mpsc::Producer<Handle>;
-    type Consumer = mpsc::Consumer<Handle>;
-
-    fn region(&self) -> &Region {
-        mpsc::Ring::region(self)
-    }
-
-    fn producer(&self) -> Result<Self::Producer, Error> {
-        mpsc::Ring::producer(self)
-    }
-
-    fn consumer(&self) -> Result<Self::Consumer, Error> {
-        mpsc::Ring::consumer(self)
-    }
-
-    fn is_abandoned(&self) -> bool {
-        // A lane that nobody has come to, or that was handed over, has nobody who would look for what is in it either: the consumer has closed.
-        let left = |lane| matches!(self.producer_side(lane), Some(SideState::Closed | SideState::Awaited));
-        self.consumer_side() == SideState::Closed && (0..self.lanes()).all(left)
-    }
-}
-
-impl HandleRing for ordered::Ring<Handle> {
-    type Producer = ordered::Producer<Handle>;
-    type Consumer = ordered::Consumer<Handle>;
-
-    fn region(&self) -> &Region {
-        ordered::Ring::region(self)
-    }
-
-    fn producer(&self) -> Result<Self::Producer, Error> {
-        ordered::Ring::producer(self)
-    }
-
-    fn consumer(&self) -> Result<Self::Consumer, Error> {
-        ordered::Ring::consumer(self)
-    }
-
-    fn is_abandoned(&self) -> bool {
-        // A place that nobody has come to, or that was handed over, has nobody who would look for what is in the ring either: the consumer has closed.
-        let left = |place| matches!(self.producer_side(place), Some(SideState::Closed | SideState::Awaited));
-        self.consumer_side() == SideState::Closed && (0..self.places()).all(left)
-    }
-}
-
-macro_rules! handles {
-    ($producer:ty, $consumer:ty) => {
-        impl PushHandles for $producer {
-            #[inline]
-            fn try_push(&mut self, handle: Handle) -> Result<(), PushError<Handle>> {
-                <$producer>::try_push(self, handle)
-            }
-
-            #[inline]
-            fn push(&mut self, handle: Handle, deadline: Option<Instant>) -> Result<(), PushError<Handle>> {
-                match deadline {
-                    None => <$producer>::push(self, handle),
-                    Some(deadline) => self.push_deadline(handle, deadline),
-                }
-            }
-        }
-
-        impl PopHandles for $consumer {
-            #[inline]
-            fn try_pop(&mut self) -> Result<Handle, RingError> {
-                <$consumer>::try_pop(self)
-            }
-
-            #[inline]
-            fn pop(&mut self, deadline: Option<Instant>) -> Result<Option<Handle>, RingError> {
-                match deadline {
-                    None => <$consumer>::pop(self),
-                    Some(deadline) => self.pop_deadline(deadline),
-                }
-            }
-
-            fn acknowledge(&mut self) {
-                <$consumer>::acknowledge(self);
-            }
-
-            fn hand_over(self) {
-                <$consumer>::hand_over(self);
-            }
-        }
-    };
-}
-
-handles!(Producer<Handle>, Consumer<Handle>);
-handles!(mpsc::Producer<Handle>, mpsc::Consumer<Handle>);
-handles!(ordered::Producer<Handle>, ordered::Consumer<Handle>);
 
 /// Why nothing was sent or received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -283,6 +193,7 @@ pub struct Receiver<'a, T: Contents + ?Sized, R: HandleRing = Ring<Handle>> {
     ring: R,
     /// Until it drops.
     consumer: Option<R::Consumer>,
+    stale: u64,
 }
 
 impl<'a, T: Contents + ?Sized, R: HandleRing> Sender<'a, T, R> {
@@ -293,9 +204,23 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Sender<'a, T, R> {
     /// Those of claiming the side; [`Error::InvalidOption`] if the ring is in another segment than the slab, or the slab knows too many rings already.
     pub fn new(slab: &'a Slab<T>, ring: R) -> Result<Self, Error> {
         let place = place(slab, &ring)?;
-        let producer = Some(ring.producer()?);
+        let producer = ring.producer()?;
         slab.reclaim();
-        Ok(Self { slab, place, ring, producer })
+        skip_discarded(slab, place, &producer);
+        Ok(Self { slab, place, ring, producer: Some(producer) })
+    }
+
+    /// Releases everything that the ring keeps for receivers, of a ring in which each receives everything: those who have not received it find it stale. Such a ring whose
+    /// receivers have no places keeps its last handles, and their slots, also when the sender has closed, for receivers to come; in one with places who leaves last does this.
+    ///
+    /// # Errors
+    ///
+    /// [`SlabError::WrongProcess`], [`SlabError::Lost`].
+    pub fn release_kept(&mut self) -> Result<(), SlabError> {
+        match &self.producer {
+            Some(producer) => release_kept(self.slab, self.place, producer, producer.kept().end),
+            None => Ok(()),
+        }
     }
 
     /// The ring's producer, for its settings and what else it says. Handles that are pushed through it directly are stale, or somebody's own affair.
@@ -352,8 +277,7 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Sender<'a, T, R> {
     ///
     /// The share comes back, as from [`try_send`](Self::try_send); [`SlabError::InFlight`] if the slot is in this ring already.
     pub fn try_send_shared<'s>(&mut self, shared: Shared<'s, T>) -> Result<(), NotSent<Shared<'s, T>>> {
-        let place = self.place;
-        shared.send(place, |handle| self.push(handle, Push::Now))
+        self.send_share(shared, Push::Now)
     }
 
     /// Sends a share of a slot, waiting for room as the ring's `push` does.
@@ -362,8 +286,7 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Sender<'a, T, R> {
     ///
     /// As [`send`](Self::send) and [`try_send_shared`](Self::try_send_shared).
     pub fn send_shared<'s>(&mut self, shared: Shared<'s, T>) -> Result<(), NotSent<Shared<'s, T>>> {
-        let place = self.place;
-        shared.send(place, |handle| self.push(handle, Push::Waiting(None)))
+        self.send_share(shared, Push::Waiting(None))
     }
 
     /// As [`send_shared`](Self::send_shared), until a deadline.
@@ -376,20 +299,35 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Sender<'a, T, R> {
         shared: Shared<'s, T>,
         deadline: Instant,
     ) -> Result<(), NotSent<Shared<'s, T>>> {
+        self.send_share(shared, Push::Waiting(Some(deadline)))
+    }
+
+    #[inline]
+    fn send_share<'s>(&mut self, shared: Shared<'s, T>, how: Push) -> Result<(), NotSent<Shared<'s, T>>> {
+        if !R::ONCE
+            && let Err(reason) = self.make_room(how)
+        {
+            return Err(Refused { slot: shared, reason });
+        }
         let place = self.place;
-        shared.send(place, |handle| self.push(handle, Push::Waiting(Some(deadline))))
+        shared.send(place, |handle| self.push(handle, how))
+    }
+
+    /// Releases what the next push writes over. Before the share that is sent is the ring's: what is written over may be of the same slot.
+    fn make_room(&mut self, how: Push) -> Result<(), HandleError> {
+        let Some(producer) = &mut self.producer else { return Err(RingError::Closed(Side::Producer).into()) };
+        let wait = match how {
+            Push::Now => None,
+            Push::Waiting(deadline) => Some(deadline),
+        };
+        let before = producer.kept_beside_next(wait)?.start;
+        release_kept(self.slab, self.place, producer, before)?;
+        Ok(())
     }
 
     #[inline]
     fn push(&mut self, handle: Handle, how: Push) -> Result<(), HandleError> {
         let Some(producer) = &mut self.producer else { return Err(RingError::Closed(Side::Producer).into()) };
-        if let Some(overwritten) = producer.next_overwritten() {
-            match self.slab.discard(overwritten, self.place) {
-                // Stale: its sender died before it was sent.
-                Ok(()) | Err(SlabError::Stale(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
         let pushed = match how {
             Push::Now => producer.try_push(handle),
             Push::Waiting(deadline) => producer.push(handle, deadline),
@@ -414,10 +352,25 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Receiver<'a, T, R> {
     ///
     /// As [`Sender::new`].
     pub fn new(slab: &'a Slab<T>, ring: R) -> Result<Self, Error> {
+        let consumer = ring.consumer()?;
+        Self::of(slab, ring, consumer)
+    }
+
+    /// As [`new`](Self::new), with a consumer of this ring that was claimed already.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn of(slab: &'a Slab<T>, ring: R, consumer: R::Consumer) -> Result<Self, Error> {
         let place = place(slab, &ring)?;
-        let consumer = Some(ring.consumer()?);
         slab.reclaim();
-        Ok(Self { slab, place, ring, consumer })
+        Ok(Self { slab, place, ring, consumer: Some(consumer), stale: 0 })
+    }
+
+    /// How many handles were stepped over, because they were stale: their sender died before it had sent them; or the slot was received before; or, where the sender does not wait, the slot was
+    /// released after the handle was popped and before a share of it was taken: then it was missed, beside what [`RingError::Lapped`] told.
+    pub fn stepped_over(&self) -> u64 {
+        self.stale
     }
 
     /// The ring's consumer, for its settings and what else it says. A handle that is popped through it directly is to be [received](Slab::receive).
@@ -490,10 +443,13 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Receiver<'a, T, R> {
     }
 
     #[inline]
-    fn receive(&self, handle: Handle) -> Result<Option<Received<'a, T>>, HandleError> {
+    fn receive(&mut self, handle: Handle) -> Result<Option<Received<'a, T>>, HandleError> {
         match self.slab.receive(handle, self.place) {
             Ok(received) => Ok(Some(received)),
-            Err(SlabError::Stale(_)) => Ok(None),
+            Err(SlabError::Stale(_)) => {
+                self.stale = self.stale.wrapping_add(1);
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -518,11 +474,6 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Receiver<'a, T, R> {
 
 /// Rings in which a whole slot can be sent: each handle is popped by one consumer. See [`HandleRing::ONCE`].
 pub trait ForSlots: HandleRing {}
-
-impl ForSlots for Ring<Handle> {}
-
-impl ForSlots for mpsc::Ring<Handle> {}
-impl ForSlots for ordered::Ring<Handle> {}
 
 fn place<T: Contents + ?Sized, R: HandleRing>(slab: &Slab<T>, ring: &R) -> Result<RingPlace, Error> {
     slab.ring(ring.region(), R::ONCE).map_err(|error| match error {
@@ -550,14 +501,51 @@ fn release_rest<T: Contents + ?Sized, R: HandleRing>(
     }
 }
 
+/// Releases the kept handles before a position, in their order, and notes for a successor which were.
+fn release_kept<T: Contents + ?Sized>(
+    slab: &Slab<T>,
+    place: RingPlace,
+    producer: &impl PushHandles,
+    before: u64,
+) -> Result<(), SlabError> {
+    let kept = producer.kept();
+    // Any number, if a peer wrote it.
+    for position in slab.discarded_before(place).clamp(kept.start, kept.end)..before.min(kept.end) {
+        match producer.kept_at(position).map(|handle| slab.discard(handle, place)) {
+            Some(Err(error @ (SlabError::WrongProcess | SlabError::Lost))) => return Err(error),
+            // Stale: its sender died before it was sent. Others were never sent by anybody.
+            _ => slab.note_discarded(place, position.wrapping_add(1)),
+        }
+    }
+    Ok(())
+}
+
+/// Notes those that the last producer released and died before it noted: once their slots may be sent again, nobody could tell.
+fn skip_discarded<T: Contents + ?Sized>(slab: &Slab<T>, place: RingPlace, producer: &impl PushHandles) {
+    let kept = producer.kept();
+    let begun = slab.discarded_before(place).clamp(kept.start, kept.end);
+    let gone = |position: &u64| producer.kept_at(*position).is_none_or(|handle| !slab.is_in(handle, place));
+    let skipped = (begun..kept.end).take_while(gone).count() as u64;
+    if skipped > 0 {
+        slab.note_discarded(place, begun + skipped);
+    }
+}
+
 /// After one side has closed: if the other one had closed before, nobody else will look into the ring.
 fn release_if_abandoned<T: Contents + ?Sized, R: HandleRing>(slab: &Slab<T>, place: RingPlace, ring: &R) {
     // Each closes its own side and then looks at the other: with this fence on both sides at least one sees the other closed.
     fence(Ordering::SeqCst);
-    if R::ONCE
-        && ring.is_abandoned()
-        && let Ok(mut consumer) = ring.consumer()
-    {
+    if !ring.is_abandoned() {
+        return;
+    }
+    if !R::ONCE {
+        // As its producer, so that nobody sends meanwhile. Who fails to be that is not alone: the other looks when it leaves. In a panic it would leave as one that gave up.
+        if !std::thread::panicking()
+            && let Ok(producer) = ring.producer()
+        {
+            let _ = release_kept(slab, place, &producer, producer.kept().end);
+        }
+    } else if let Ok(mut consumer) = ring.consumer() {
         release_rest(slab, place, ring, &mut consumer);
     }
 }
