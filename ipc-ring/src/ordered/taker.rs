@@ -23,8 +23,8 @@ const ASK: u64 = if MODEL { u64::MAX } else { 1 << 12 };
 /// So many such looks pass between two at all places, while the producer that was seen last is there.
 const GLANCES: u64 = if MODEL { 1 } else { 16 };
 
-/// A consumer that keeps up with its producers looks at the line that they claim and commit in, and takes it from them each time: where it was measured, two cores moved values ten times as fast when
-/// producers could get ahead. So every so many waits begins with a pause; as long as that brings messages enough, so does every wait. Where messages come one by one it costs a message in so many some 400 ns.
+/// A consumer that keeps up with its producers looks at the line in which they claim and commit, and takes it from them each time. So every so many waits begins with a pause, in which they can get ahead; as
+/// long as that brings messages enough, so does every wait. Where messages come one by one it costs one in so many some 400 ns.
 const TRIALS: u64 = 64;
 /// How long that is, in pauses of some 25 ns.
 const PAUSES: u32 = 16;
