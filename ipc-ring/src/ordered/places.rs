@@ -143,7 +143,8 @@ impl Control {
         }
         self.status(place).store(0, Ordering::Relaxed);
         let claims = self.claims(place);
-        claims.store(claims.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        // Release: who counts us sees us in the place, or that we have left.
+        claims.store(claims.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         self.note_claim(place);
         true
     }

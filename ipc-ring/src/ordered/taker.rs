@@ -397,6 +397,9 @@ impl Taker {
         let (mut came, mut more) = (0_u64, false);
         let mut news = None;
         for place in 0..self.control.places() {
+            // Before the role: who counted itself is seen there, or its leaving is. Otherwise one that comes just now would count for the end without being there. Acquire: pairs with the Release of
+            // its count. Shuttle found it.
+            let claims = self.control.claims(place).load(Ordering::Acquire);
             let state = self.control.state(place);
             let left = self.control.left(place).load(Ordering::Relaxed);
             if left != self.left[place] && named(left) {
@@ -404,7 +407,7 @@ impl Taker {
             }
             if state != RoleState::Unclaimed {
                 // One who died before it counted itself came as well.
-                came = came.saturating_add(self.control.claims(place).load(Ordering::Relaxed).max(1));
+                came = came.saturating_add(claims.max(1));
             }
             match state {
                 RoleState::Unclaimed => {}
