@@ -270,10 +270,14 @@ impl Control {
         self.of_place(place, STATUS)
     }
 
-    /// How `peer`, which had let go of the place or from whom it was taken back, had left it.
-    pub(super) fn how(&self, place: usize, peer: PeerId) -> u64 {
-        let status = self.status(place).load(Ordering::Relaxed);
-        if status & !HOW == peer.to_bits() { status & HOW } else { DIED }
+    /// How `peer`, which had let go of the place or from whom it was taken back, had left it: [`DIED`] if it did not say. `None` if the place is another's by now.
+    pub(super) fn how(&self, place: usize, peer: PeerId) -> Option<u64> {
+        // Acquire: pairs with the Release of one that comes and clears it. Who sees that sees its role as well: shuttle found a death told of one that had closed.
+        let status = self.status(place).load(Ordering::Acquire);
+        if status & !HOW == peer.to_bits() {
+            return Some(status & HOW);
+        }
+        matches!(self.state(place), RoleState::Released(last) | RoleState::Held(last) if last == peer).then_some(DIED)
     }
 
     /// Non-zero while the process of the producer there executes barriers on request.
@@ -304,10 +308,11 @@ impl Control {
             RoleState::Unclaimed => Ok(SideState::Awaited),
             RoleState::Held(peer) => Err(peer),
             RoleState::Released(peer) => Ok(match self.how(place, peer) {
-                CLOSED => SideState::Closed,
-                HANDED_OVER => SideState::Awaited,
-                GAVE_UP => SideState::GaveUp,
-                _ => SideState::Died(segment.describe_peer(peer)),
+                // Another one's by now, which has just come.
+                Some(CLOSED) | None => SideState::Closed,
+                Some(HANDED_OVER) => SideState::Awaited,
+                Some(GAVE_UP) => SideState::GaveUp,
+                Some(_) => SideState::Died(segment.describe_peer(peer)),
             }),
         };
         let peer = match told() {
@@ -321,7 +326,7 @@ impl Control {
         match told() {
             Ok(state) => state,
             // Killed on its last steps, with all published and said.
-            Err(now) if now == peer && self.how(place, peer) == CLOSED => SideState::Closed,
+            Err(now) if now == peer && self.how(place, peer) == Some(CLOSED) => SideState::Closed,
             Err(now) if now == peer => SideState::Died(segment.describe_peer(peer)),
             // Another one already: it lived a moment ago.
             Err(now) => SideState::Held(segment.describe_peer(now)),

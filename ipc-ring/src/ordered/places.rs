@@ -124,7 +124,10 @@ impl Control {
         let last = match self.state(place) {
             RoleState::Held(_) => return false,
             RoleState::Unclaimed => None,
-            RoleState::Released(last) => Some((last, self.how(place, last))),
+            RoleState::Released(last) => match self.how(place, last) {
+                Some(how) => Some((last, how)),
+                None => return false,
+            },
         };
         let handed_over = last.is_some_and(|(_, how)| how == HANDED_OVER);
         if step == Step::HandedOver && !handed_over {
@@ -141,7 +144,8 @@ impl Control {
         if let Some((last, how @ (DIED | GAVE_UP))) = last {
             self.left(place).store(how | last.to_bits(), Ordering::Relaxed);
         }
-        self.status(place).store(0, Ordering::Relaxed);
+        // Release: who finds it cleared finds the place ours.
+        self.status(place).store(0, Ordering::Release);
         let claims = self.claims(place);
         // Release: who counts us sees us in the place, or that we have left.
         claims.store(claims.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);

@@ -413,12 +413,13 @@ impl Taker {
                 RoleState::Unclaimed => {}
                 RoleState::Held(_) => (self.witness, more) = (place, true),
                 RoleState::Released(last) => match self.control.how(place, last) {
-                    CLOSED => {}
-                    HANDED_OVER => more = true,
-                    how if named(last.to_bits()) => {
+                    Some(CLOSED) => {}
+                    // Handed over; or another one's by now.
+                    Some(HANDED_OVER) | None => more = true,
+                    Some(how) if named(last.to_bits()) => {
                         news = news.or(Some(News { place, left: how | last.to_bits(), by_successor: false }));
                     }
-                    _ => {}
+                    Some(_) => {}
                 },
             }
         }
