@@ -270,14 +270,15 @@ impl Control {
         self.of_place(place, STATUS)
     }
 
-    /// How `peer`, which had let go of the place or from whom it was taken back, had left it: [`DIED`] if it did not say. `None` if the place is another's by now.
-    pub(super) fn how(&self, place: usize, peer: PeerId) -> Option<u64> {
-        // Acquire: pairs with the Release of one that comes and clears it. Who sees that sees its role as well: shuttle found a death told of one that had closed.
+    /// How `peer`, which had let go of the place or from whom it was taken back, had left it: [`DIED`] if it did not say. `None` if the place was taken again since it had had so
+    /// many holders, which were counted before the role was looked at.
+    pub(super) fn how(&self, place: usize, peer: PeerId, claims: u64) -> Option<u64> {
+        // Acquire: pairs with the Release of one that comes and clears it. Who sees that sees it counted as well: shuttle found a death told of one that had closed.
         let status = self.status(place).load(Ordering::Acquire);
         if status & !HOW == peer.to_bits() {
             return Some(status & HOW);
         }
-        matches!(self.state(place), RoleState::Released(last) | RoleState::Held(last) if last == peer).then_some(DIED)
+        (self.claims(place).load(Ordering::Relaxed) == claims).then_some(DIED)
     }
 
     /// Non-zero while the process of the producer there executes barriers on request.
@@ -304,10 +305,11 @@ impl Control {
     /// How a producer is; asks the kernel whether it lives.
     pub(super) fn side(&self, place: usize) -> SideState {
         let segment = self.region.segment();
-        let told = || match self.state(place) {
+        let claims = || self.claims(place).load(Ordering::Acquire);
+        let told = |claims| match self.state(place) {
             RoleState::Unclaimed => Ok(SideState::Awaited),
             RoleState::Held(peer) => Err(peer),
-            RoleState::Released(peer) => Ok(match self.how(place, peer) {
+            RoleState::Released(peer) => Ok(match self.how(place, peer, claims) {
                 // Another one's by now, which has just come.
                 Some(CLOSED) | None => SideState::Closed,
                 Some(HANDED_OVER) => SideState::Awaited,
@@ -315,7 +317,7 @@ impl Control {
                 Some(_) => SideState::Died(segment.describe_peer(peer)),
             }),
         };
-        let peer = match told() {
+        let peer = match told(claims()) {
             Ok(state) => return state,
             Err(peer) => peer,
         };
@@ -323,10 +325,11 @@ impl Control {
             return SideState::Held(segment.describe_peer(peer));
         }
         // It may have let go between the look at the role and the question: then it left in order.
-        match told() {
+        let claims = claims();
+        match told(claims) {
             Ok(state) => state,
             // Killed on its last steps, with all published and said.
-            Err(now) if now == peer && self.how(place, peer) == Some(CLOSED) => SideState::Closed,
+            Err(now) if now == peer && self.how(place, peer, claims) == Some(CLOSED) => SideState::Closed,
             Err(now) if now == peer => SideState::Died(segment.describe_peer(peer)),
             // Another one already: it lived a moment ago.
             Err(now) => SideState::Held(segment.describe_peer(now)),

@@ -121,10 +121,12 @@ impl Control {
 
     /// Takes a place that nobody has.
     fn take(&self, place: usize, step: Step) -> bool {
+        // Before the role.
+        let before = self.claims(place).load(Ordering::Acquire);
         let last = match self.state(place) {
             RoleState::Held(_) => return false,
             RoleState::Unclaimed => None,
-            RoleState::Released(last) => match self.how(place, last) {
+            RoleState::Released(last) => match self.how(place, last, before) {
                 Some(how) => Some((last, how)),
                 None => return false,
             },
@@ -144,11 +146,11 @@ impl Control {
         if let Some((last, how @ (DIED | GAVE_UP))) = last {
             self.left(place).store(how | last.to_bits(), Ordering::Relaxed);
         }
-        // Release: who finds it cleared finds the place ours.
-        self.status(place).store(0, Ordering::Release);
         let claims = self.claims(place);
         // Release: who counts us sees us in the place, or that we have left.
         claims.store(claims.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        // Release: who finds it cleared finds us counted.
+        self.status(place).store(0, Ordering::Release);
         self.note_claim(place);
         true
     }

@@ -412,7 +412,7 @@ impl Taker {
             match state {
                 RoleState::Unclaimed => {}
                 RoleState::Held(_) => (self.witness, more) = (place, true),
-                RoleState::Released(last) => match self.control.how(place, last) {
+                RoleState::Released(last) => match self.control.how(place, last, claims) {
                     Some(CLOSED) => {}
                     // Handed over; or another one's by now.
                     Some(HANDED_OVER) | None => more = true,
