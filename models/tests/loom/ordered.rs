@@ -304,6 +304,7 @@ fn attached_is_there(ring: &Ring<u64>) -> bool {
 }
 
 #[test]
+#[ignore = "overflows the small stack of a model's thread: docs/MEMORY_MODEL.md"]
 fn ordered_late_commit() {
     let explored = explore(2, false, || late_commit(3));
     assert!(explored.truths > 0);
