@@ -47,6 +47,7 @@ pub mod broadcast;
 pub mod cell;
 pub mod handles;
 pub mod journal;
+pub mod mpmc;
 pub mod mpsc;
 pub mod ordered;
 pub mod spsc;

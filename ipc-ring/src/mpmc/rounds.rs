@@ -1,0 +1,894 @@
+//! A consumer's rounds over the lanes: what it claims, what it holds, and what it takes over.
+
+use std::time::Instant;
+
+use ipc_core::Error;
+use ipc_core::peer::{PeerId, RoleState};
+use ipc_core::sync::{MODEL, Ordering, light_fence, register_for_heavy_fences};
+use ipc_core::wait::{Interrupted, Wait};
+
+use crate::error::{RingError, Side};
+use crate::lanes::{Claim, Claims, Counts, Geometry, Seats, Spot, Table};
+use crate::publisher::Handle;
+use crate::spsc::endpoint::{Leaving, Lines, Other};
+
+/// Every so many looks for a span all lanes are looked at, and claims of the dead are looked for: who always finds something never waits.
+const EVERYWHERE: u64 = if MODEL { 1 << 32 } else { 1 << 14 };
+
+/// What lies in one lane, as a consumer sees it.
+pub(super) trait Reader: Sized {
+    /// Bytes of a message, if a position is one.
+    const SIZE: Option<u64>;
+    /// Begins to look at a lane.
+    fn open(lines: &Lines, geometry: &Geometry) -> Self;
+    /// Whether something was published from a boundary on, as it seems: if the boundary is an old one, anything may seem so.
+    fn has_news(&mut self, spot: Spot) -> bool;
+    /// How much to claim from a boundary at which nothing is claimed: positions, and the length that a claim says. At most so many messages, and about this share of what is there; at least one,
+    /// unless nothing is published.
+    fn measure(&mut self, spot: Spot, lines: &Lines, most: u64, share: u64) -> Result<Extent, RingError>;
+    /// The first messages of a span that has more, at most so many.
+    fn first_of(&mut self, spot: Spot, span: Extent, most: u64) -> Result<Extent, RingError>;
+}
+
+/// How far a span reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) positions: u64,
+    /// As its claim says it.
+    pub(super) length: u64,
+}
+
+/// Messages that this consumer has claimed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) lane: usize,
+    pub(super) first: Spot,
+    pub(super) extent: Extent,
+}
+
+impl Span {
+    pub(super) fn end(&self) -> u64 {
+        self.first.position.wrapping_add(self.extent.positions)
+    }
+}
+
+/// Who it is that goes round, and where.
+#[derive(Debug)]
+struct Common {
+    handle: Handle,
+    table: Table,
+    seats: Seats,
+    place: usize,
+    /// The number by which its claims name it.
+    tenure: u64,
+    /// The most messages that are claimed beyond those that a call asks for.
+    prefetch: u64,
+}
+
+/// A consumer: its seat, what it has claimed, and what it knows of each lane.
+#[derive(Debug)]
+pub(super) struct Rounds<R> {
+    common: Common,
+    lanes: Lanes<R>,
+    /// What was popped and not acknowledged, but for what is in hand.
+    held: Vec<Span>,
+    /// What is being popped.
+    hand: Option<Span>,
+    /// Whether it acknowledges only when it is told to.
+    manual: bool,
+    /// Records popped and not acknowledged, and their bytes.
+    tally: (u64, u64),
+    counts: Counts,
+    left: bool,
+}
+
+/// What changes as the consumer goes round.
+#[derive(Debug)]
+struct Lanes<R> {
+    geometry: Geometry,
+    lanes: Box<[Lane<R>]>,
+    /// The lanes that are looked at. Never more than there is room for.
+    listed: Vec<usize>,
+    /// The place in `listed` that was looked at last.
+    at: usize,
+    /// Whose turn it is, and how many positions of it are left.
+    current: usize,
+    turn_left: u64,
+    /// How long a turn is, in positions.
+    turn: u64,
+    /// How often somebody had come or left when that was looked at last.
+    changes: Option<u64>,
+    /// Consumers that share what is there.
+    consumers: u64,
+    /// A lane that will have more, or had when last looked at: then this is not the end.
+    witness: usize,
+    rounds: u64,
+    /// Damage that is to be told of.
+    damage: Option<RingError>,
+    /// Producers that have to have come before there can be an end.
+    expected: u64,
+    /// Tenures that the kernel said are not over, in one look.
+    living: Vec<u64>,
+    /// Whether it looked like the end when claims of the dead were looked for last.
+    ending: bool,
+}
+
+#[derive(Debug)]
+struct Lane<R> {
+    /// `None` while nobody ever had the lane, or if it is damaged.
+    reader: Option<R>,
+    /// Where the next span begins, as far as this consumer knows: a boundary, perhaps of long ago.
+    next: Spot,
+    /// The head when it was last looked at.
+    head: u64,
+    listed: bool,
+    damaged: bool,
+    /// Its producer, if that was found dead.
+    dead: Option<PeerId>,
+    sweep: Sweep,
+}
+
+/// Whether claimed spans are to be looked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sweep {
+    No,
+    /// For those that were given back.
+    Returned,
+    /// Also for those of the dead.
+    Dead,
+}
+
+/// What was found in a lane.
+enum Visit {
+    Some(Span),
+    Nothing,
+    /// Nothing, and nobody who would push any: perhaps something to tell.
+    Gone(Option<RingError>),
+}
+
+/// What is to be expected of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prospect {
+    /// Nobody ever had it.
+    Never,
+    /// It has a producer, or awaits the successor of one that handed over, or has something to pop or to tell.
+    More,
+    /// All who had it left, and all is acknowledged.
+    Over,
+}
+
+impl<R: Reader> Rounds<R> {
+    /// Takes a seat. What the dead had claimed is looked for at once.
+    pub(super) fn claim(table: Table, geometry: Geometry, turn: u64) -> Result<Self, Error> {
+        let lines = table.lines();
+        let Some(seats) = table.seats().copied() else {
+            return Err(Error::NoFreePlace { role: "consumer", places: 0 });
+        };
+        let handle = Handle::new(lines.region());
+        let (place, tenure) = seats.claim(lines.region(), lines.tenures())?;
+        // Before anybody may rely on it. One that is not registered is waited for in naps, and all after it.
+        if !register_for_heavy_fences(false) {
+            lines.fences(Side::Consumer).store(0, Ordering::Relaxed);
+        }
+        let lane = |_: &Lines| Lane {
+            reader: None,
+            next: Spot::default(),
+            head: 0,
+            listed: false,
+            damaged: false,
+            dead: None,
+            sweep: Sweep::Dead,
+        };
+        let lanes = Lanes {
+            geometry,
+            lanes: table.lanes().iter().map(lane).collect(),
+            listed: Vec::with_capacity(geometry.lanes),
+            at: usize::MAX,
+            current: 0,
+            turn_left: 0,
+            turn,
+            changes: None,
+            consumers: 1,
+            witness: 0,
+            rounds: 0,
+            damage: None,
+            expected: 1,
+            living: Vec::with_capacity(seats.count()),
+            ending: false,
+        };
+        // Those who were here before share from now on.
+        lines.note_change();
+        let counts = seats.counts_at(place);
+        let common = Common { handle, table, seats, place, tenure, prefetch: u64::MAX };
+        let held = Vec::with_capacity(8);
+        Ok(Self { common, lanes, held, hand: None, manual: false, tally: (0, 0), counts, left: false })
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.common.table
+    }
+
+    #[inline(always)]
+    pub(super) fn handle(&self) -> &Handle {
+        &self.common.handle
+    }
+
+    pub(super) fn handle_mut(&mut self) -> &mut Handle {
+        &mut self.common.handle
+    }
+
+    /// Its place in the table of consumers.
+    pub(super) fn place(&self) -> usize {
+        self.common.place
+    }
+
+    /// The lane of what is in hand, or was last.
+    pub(super) fn lane(&self) -> usize {
+        self.lanes.current
+    }
+
+    pub(super) fn expect_producers(&mut self, producers: u64) {
+        self.lanes.expected = producers;
+    }
+
+    pub(super) fn set_manual(&mut self, manual: bool) {
+        self.manual = manual;
+    }
+
+    pub(super) fn set_prefetch(&mut self, most: usize) {
+        self.common.prefetch = most.max(1) as u64;
+    }
+
+    /// What is in hand.
+    #[inline(always)]
+    pub(super) fn hand(&self) -> Option<Span> {
+        self.hand
+    }
+
+    /// The reader of the lane of what is in hand.
+    pub(super) fn reader(&self) -> Result<&R, RingError> {
+        let lane = self.hand.and_then(|span| self.lanes.lanes.get(span.lane));
+        lane.and_then(|lane| lane.reader.as_ref()).ok_or(RingError::Empty)
+    }
+
+    /// What is in hand is not what its claim says: it stays claimed, and its lane is left out from now on.
+    #[cold]
+    pub(super) fn spoil(&mut self, damage: RingError) -> RingError {
+        if let Some(span) = self.hand.take() {
+            let lane = &mut self.lanes.lanes[span.lane];
+            lane.damaged = true;
+            lane.reader = None;
+        }
+        self.common.handle.explain(damage)
+    }
+
+    /// A record was popped.
+    #[inline(always)]
+    pub(super) fn tally(&mut self, bytes: usize) {
+        self.tally = (self.tally.0.wrapping_add(1), self.tally.1.wrapping_add(bytes as u64));
+    }
+
+    /// What is in hand is popped: goes on to the next span, wherever there is one. Acknowledges what earlier calls took, unless that is done by hand. At least `asked` messages are wanted.
+    #[inline]
+    pub(super) fn next(&mut self, asked: usize) -> Result<bool, RingError> {
+        self.common.handle.check_process()?;
+        self.put_by();
+        if !self.manual {
+            self.acknowledge_held();
+        }
+        self.look(asked)
+    }
+
+    #[inline(always)]
+    fn put_by(&mut self) {
+        if let Some(span) = self.hand.take() {
+            self.held.push(span);
+        }
+    }
+
+    #[inline]
+    fn look(&mut self, asked: usize) -> Result<bool, RingError> {
+        let found = self.lanes.find(&self.common, asked as u64, &mut self.counts);
+        self.hand = found.map_err(|error| self.common.handle.explain(error))?;
+        Ok(self.hand.is_some())
+    }
+
+    /// As [`next`](Self::next), in the lane of what is in hand, for a call that popped that: it must not acknowledge it.
+    pub(super) fn more(&mut self, asked: usize) -> bool {
+        let Some(lane) = self.hand.map(|span| span.lane) else { return false };
+        self.put_by();
+        // Damage behind good messages is told by the next call.
+        self.hand = self.lanes.claim(&self.common, lane, asked as u64).unwrap_or(None);
+        self.hand.is_some()
+    }
+
+    /// Empty for now, or for good.
+    #[cold]
+    pub(super) fn empty(&mut self) -> RingError {
+        let end = self.lanes.is_end(&self.common, !self.held.is_empty());
+        self.common.handle.explain(if end { RingError::Closed(Side::Producer) } else { RingError::Empty })
+    }
+
+    /// Waits until there is something in hand.
+    pub(super) fn wait(&mut self, asked: usize, deadline: Option<Instant>) -> Result<(), RingError> {
+        if self.next(asked)? {
+            return Ok(());
+        }
+        let Self { common, lanes, counts, .. } = self;
+        let (asked, holds) = (asked as u64, !self.held.is_empty());
+        counts.times_empty = counts.times_empty.wrapping_add(1);
+        let lines = common.table.lines();
+        let wait = Wait {
+            bell: lines.consumers_bell(),
+            strategy: common.handle.strategy,
+            deadline,
+            cancel: common.handle.cancel.as_ref(),
+            // Not looked at: each producer has a word of its own.
+            fences: lines.fences(Side::Producer),
+        };
+        let mut sleeps = 0_u64;
+        let outcome = wait.until_announced(
+            &mut (lanes, &mut *counts),
+            |(lanes, counts)| lanes.find(common, asked, counts),
+            |(lanes, _)| lanes.announce_sleep(common),
+            |(lanes, _)| lanes.is_end(common, holds),
+            |(lanes, _)| lanes.ask(common, holds),
+            || sleeps += 1,
+        );
+        counts.sleeps = counts.sleeps.wrapping_add(sleeps);
+        common.seats.tell(common.place, counts);
+        let found = outcome.map_err(|error| match error {
+            Interrupted::TimedOut => common.handle.explain(RingError::TimedOut),
+            Interrupted::Cancelled => common.handle.explain(RingError::Cancelled),
+            Interrupted::Failed(error) => common.handle.explain(error),
+        });
+        self.hand = Some(found?);
+        Ok(())
+    }
+
+    /// Asks the kernel who lives. What is told then is told now, if nothing is in hand that comes first.
+    pub(super) fn ask(&mut self, popped: bool) -> Result<(), RingError> {
+        self.common.handle.check_process()?;
+        match self.lanes.ask(&self.common, !self.held.is_empty()) {
+            Err(RingError::Closed(_)) | Ok(()) => {}
+            Err(error) => return Err(self.common.handle.explain(error)),
+        }
+        if popped {
+            self.put_by();
+            self.look(1)?;
+        }
+        Ok(())
+    }
+
+    /// Acknowledges what was popped: all that is held, and what lies before `popped` of what is in hand.
+    pub(super) fn acknowledge(&mut self, popped: u64) {
+        if self.common.handle.check_process().is_err() || self.left {
+            return;
+        }
+        if let Some(span) = &mut self.hand {
+            let positions = popped.wrapping_sub(span.first.position);
+            if positions >= span.extent.positions {
+                self.put_by();
+            } else if positions > 0 {
+                let lane = &mut self.lanes.lanes[span.lane];
+                let lines = &self.common.table.lanes()[span.lane];
+                let (length, done) = (span.extent.length, positions / lines.spans().map_or(1, Claims::unit));
+                let ours = lines
+                    .spans()
+                    .is_some_and(|claims| claims.acknowledge_part(span.first, self.common.tenure, length, done));
+                if let (true, Some(claims)) = (ours, lines.spans()) {
+                    span.first = claims.advance(span.first, positions);
+                    span.extent = Extent { positions: span.extent.positions - positions, length: length - done };
+                } else {
+                    self.lanes.damage = Some(robbed(span));
+                }
+                lane.passed(lines, popped);
+                count::<R>(&mut self.counts, &mut self.tally, positions);
+            }
+        }
+        self.acknowledge_held();
+    }
+
+    #[inline(always)]
+    fn acknowledge_held(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        for span in self.held.drain(..) {
+            let (lane, lines) = (&mut self.lanes.lanes[span.lane], &self.common.table.lanes()[span.lane]);
+            let Some(claims) = lines.spans() else { continue };
+            if !claims.acknowledge(span.first, self.common.tenure, span.extent.length) {
+                self.lanes.damage = Some(robbed(&span));
+            }
+            lane.passed(lines, span.end());
+            count::<R>(&mut self.counts, &mut self.tally, span.extent.positions);
+        }
+        self.common.seats.tell(self.common.place, &self.counts);
+    }
+
+    /// Leaves to a successor.
+    pub(super) fn hand_over(&mut self, popped: u64) {
+        if !self.manual {
+            self.acknowledge(popped);
+        }
+        self.leave(Leaving::HandingOver);
+    }
+
+    /// Gives back all that was not acknowledged, lets go of the seat, and tells everybody.
+    pub(super) fn leave(&mut self, leaving: Leaving) {
+        if !self.is_held() {
+            return;
+        }
+        self.left = true;
+        self.put_by();
+        let Common { table, seats, place, tenure, .. } = &self.common;
+        for span in self.held.drain(..) {
+            let lines = &table.lanes()[span.lane];
+            if lines.spans().is_some_and(|claims| claims.give_back(span.first, *tenure, span.extent.length)) {
+                // Release: who takes note of it finds the span given back.
+                lines.given_back().store(1, Ordering::Release);
+            }
+        }
+        for (lane, lines) in self.lanes.lanes.iter().zip(table.lanes()) {
+            if lane.reader.is_some() && !lane.damaged {
+                // What is wrong with it others find as well.
+                let _ = lines.pass_done();
+            }
+        }
+        seats.tell(*place, &self.counts);
+        seats.leave(*place, table.lines().region().segment(), leaving);
+        table.lines().note_change();
+        // Producers that wait for room: nobody may be left to make some. `note_change` has the fence.
+        for lines in table.lanes() {
+            lines.bell(Side::Producer).ring();
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        !self.left && self.common.handle.is_current()
+    }
+
+    /// When the handle drops, with everything before `popped` popped of what is in hand.
+    pub(super) fn drop_side(&mut self, popped: u64) {
+        if self.is_held() {
+            let leaving = Leaving::for_drop();
+            // In a panic it is not known what was done with the last ones.
+            if leaving == Leaving::Closing && !self.manual {
+                self.acknowledge(popped);
+            }
+            self.leave(leaving);
+        }
+    }
+}
+
+/// Counts what was acknowledged.
+#[inline(always)]
+fn count<R: Reader>(counts: &mut Counts, tally: &mut (u64, u64), positions: u64) {
+    let (messages, bytes) = match R::SIZE {
+        Some(size) => (positions, positions.wrapping_mul(size)),
+        None => std::mem::take(tally),
+    };
+    counts.messages = counts.messages.wrapping_add(messages);
+    counts.bytes = counts.bytes.wrapping_add(bytes);
+}
+
+/// A claim of one who lives was changed by another.
+fn robbed(span: &Span) -> RingError {
+    RingError::Corrupted { what: "the claim of messages that were taken", found: span.first.position, limit: 0 }
+}
+
+impl<R> Lane<R> {
+    /// Something up to `end` was acknowledged: tells the producer if it waits for room, and moves the head now and then.
+    #[inline(always)]
+    fn passed(&mut self, lines: &Lines, end: u64) {
+        let batch = lines.spans().map_or(1, |claims| claims.ring() / 4);
+        // Not behind a head that others moved beyond.
+        let behind = end.wrapping_sub(self.head);
+        if behind >= batch && behind < u64::MAX / 2 {
+            // What is wrong with it is found where it is read.
+            self.head = lines.pass_done().unwrap_or(end);
+        }
+        // Orders the acknowledgement before the look at the bells, and at the producer's role; the proof stands at `Bell`.
+        light_fence();
+        lines.bell(Side::Producer).ring();
+        // The end is told when all is acknowledged. If the producer leaves later, it rings itself.
+        if !matches!(lines.role(Side::Producer).state(), RoleState::Held(_)) {
+            lines.consumers_bell().ring();
+        }
+    }
+}
+
+impl<R: Reader> Lanes<R> {
+    /// Looks at a lane from now on.
+    fn list(&mut self, table: &Table, index: usize) {
+        let (Some(lane), Some(lines)) = (self.lanes.get_mut(index), table.lanes().get(index)) else { return };
+        if lane.damaged || lane.listed {
+            return;
+        }
+        if let (None, Some(claims)) = (&lane.reader, lines.spans()) {
+            lane.reader = Some(R::open(lines, &self.geometry));
+            // Pairs with the Release of who moved it: what was published before it is seen.
+            lane.head = lines.head().load(Ordering::Acquire);
+            lane.next = claims.spot(lane.head);
+        }
+        lane.listed = true;
+        self.listed.push(index);
+    }
+
+    /// No longer looks at the lane at this place in the list.
+    fn unlist(&mut self, at: usize) {
+        let index = self.listed.remove(at);
+        self.lanes[index].listed = false;
+        if self.at >= at {
+            self.at = self.at.wrapping_sub(1);
+        }
+    }
+
+    /// Lists all lanes that anybody ever had, and counts the consumers.
+    #[cold]
+    fn look_around(&mut self, common: &Common) {
+        for (index, lines) in common.table.lanes().iter().enumerate() {
+            if lines.role(Side::Producer).state() != RoleState::Unclaimed {
+                self.list(&common.table, index);
+            }
+        }
+        self.consumers = common.seats.taken().max(1) as u64;
+    }
+
+    #[inline]
+    fn find(&mut self, common: &Common, asked: u64, counts: &mut Counts) -> Result<Option<Span>, RingError> {
+        // Acquire: who sees the number sees who came.
+        let changes = common.table.lines().changes().load(Ordering::Acquire);
+        self.rounds = self.rounds.wrapping_add(1);
+        if self.changes != Some(changes) || self.rounds.is_multiple_of(EVERYWHERE) {
+            if self.rounds.is_multiple_of(EVERYWHERE) {
+                self.sweep_all();
+            }
+            self.changes = Some(changes);
+            self.look_around(common);
+        }
+        if let Some(damage) = self.damage.take() {
+            return Err(damage);
+        }
+        // The lane whose turn it is. What is wrong with it is found again, and told, in its round.
+        if self.turn_left > 0
+            && self.lanes[self.current].sweep == Sweep::No
+            && let Ok(Some(span)) = self.claim(common, self.current, asked)
+        {
+            return Ok(Some(span));
+        }
+        for _ in 0..self.listed.len() {
+            let next = self.at.wrapping_add(1);
+            self.at = if next >= self.listed.len() { 0 } else { next };
+            let Some(index) = self.listed.get(self.at).copied() else { break };
+            if index != self.current || self.turn_left == 0 {
+                self.turn_left = self.turn;
+            }
+            match self.visit(common, index, asked, counts)? {
+                Visit::Some(span) => {
+                    self.current = index;
+                    return Ok(Some(span));
+                }
+                Visit::Nothing => {}
+                Visit::Gone(news) => {
+                    self.unlist(self.at);
+                    if let Some(news) = news {
+                        return Err(news);
+                    }
+                }
+            }
+        }
+        self.turn_left = 0;
+        Ok(None)
+    }
+
+    fn sweep_all(&mut self) {
+        self.living.clear();
+        self.lanes.iter_mut().for_each(|lane| lane.sweep = Sweep::Dead);
+    }
+
+    /// Claims what comes next in a lane, if there is something that nobody has.
+    #[inline]
+    fn claim(&mut self, common: &Common, index: usize, asked: u64) -> Result<Option<Span>, RingError> {
+        let (lane, lines) = (&mut self.lanes[index], &common.table.lanes()[index]);
+        let (Some(reader), Some(claims)) = (&mut lane.reader, lines.spans()) else { return Ok(None) };
+        let most = common.prefetch.min(self.turn).max(asked);
+        let mut hinted = false;
+        // Each step but two goes on by a position at least, and fails only if somebody else claims.
+        for _ in 0..=claims.ring().saturating_mul(2) {
+            let spot = lane.next;
+            // First of all, and alone while there is nothing: the words of claims are written by others.
+            if !reader.has_news(spot) {
+                return Ok(None);
+            }
+            let word = claims.look(spot);
+            let (length, free) = match Claim::decode(word, spot) {
+                Claim::Free => {
+                    let extent = reader.measure(spot, lines, most, self.consumers)?;
+                    if extent.positions == 0 {
+                        return Ok(None);
+                    }
+                    (extent.length, true)
+                }
+                Claim::Returned { length } => (length, true),
+                Claim::Claimed { length, .. } | Claim::Done { length } => (length, false),
+                Claim::Later => {
+                    // Pairs with the Release of who moved it; the word of the later lap came after that.
+                    let head = lines.head().load(Ordering::Acquire);
+                    if head.wrapping_sub(spot.position).wrapping_sub(1) >= u64::MAX / 2 {
+                        let what = "the lap of a claim";
+                        return Err(RingError::Corrupted { what, found: word, limit: head });
+                    }
+                    lane.head = head;
+                    lane.next = claims.spot(head);
+                    continue;
+                }
+            };
+            if free && claims.claim(spot, word, common.tenure, length) {
+                // If it is not ours, or not in the ring, nothing comes of it but that we have claimed it.
+                let positions = claims.positions(spot, length)?;
+                lane.next = claims.advance(spot, positions);
+                // Release: who goes on there sees what we saw published.
+                lines.next_claim().store(lane.next.position, Ordering::Release);
+                self.turn_left = self.turn_left.saturating_sub(positions);
+                return Ok(Some(Span { lane: index, first: spot, extent: Extent { positions, length } }));
+            }
+            if free {
+                continue;
+            }
+            // Behind others' claims: at once where the last of them ended, if that is ahead.
+            if !hinted {
+                hinted = true;
+                // Acquire: what was published before that claim is seen, though its word is not looked at.
+                let ahead = lines.next_claim().load(Ordering::Acquire).wrapping_sub(spot.position);
+                if (1..=claims.ring()).contains(&ahead) && ahead.is_multiple_of(claims.unit()) {
+                    lane.next = claims.advance(spot, ahead);
+                    continue;
+                }
+            }
+            let positions = claims.positions(spot, length);
+            // A length that does not stand in the claim may be of a later lap by now.
+            if length == 0 && lines.head().load(Ordering::Acquire).wrapping_sub(spot.position).wrapping_sub(1) < u64::MAX / 2 {
+                lane.next = claims.spot(lines.head().load(Ordering::Acquire));
+                continue;
+            }
+            lane.next = claims.advance(spot, positions?);
+        }
+        Ok(None)
+    }
+
+    /// Takes a span that was given back, or that one who is dead had, if there is one in the lane.
+    #[cold]
+    fn sweep(&mut self, common: &Common, index: usize, asked: u64) -> Result<Option<Span>, RingError> {
+        let (lane, lines) = (&mut self.lanes[index], &common.table.lanes()[index]);
+        let (Some(reader), Some(claims)) = (&mut lane.reader, lines.spans()) else { return Ok(None) };
+        let segment = lines.region().segment();
+        let of_the_dead = lane.sweep == Sweep::Dead;
+        lane.head = lines.pass_done()?;
+        let mut spot = claims.spot(lane.head);
+        // Stopped for so long that what it looked at is another lap's.
+        if lane.head.wrapping_sub(lane.next.position).wrapping_sub(1) < u64::MAX / 2 {
+            lane.next = spot;
+        }
+        let most = common.prefetch.min(self.turn).max(asked);
+        while spot.position.wrapping_sub(lane.head) < claims.ring() {
+            let word = claims.look(spot);
+            let (length, lost) = match Claim::decode(word, spot) {
+                Claim::Free => break,
+                // Others moved the head meanwhile: what is left to find, they find, or the next look.
+                Claim::Later => return Ok(None),
+                Claim::Returned { length } => (length, true),
+                Claim::Done { length } => (length, false),
+                Claim::Claimed { tenure, length } => {
+                    let mut lost = false;
+                    if of_the_dead && tenure != common.tenure && !self.living.contains(&tenure) {
+                        lost = common.seats.is_over(tenure, segment);
+                        if !lost && self.living.len() < self.living.capacity() {
+                            self.living.push(tenure);
+                        }
+                    }
+                    (length, lost)
+                }
+            };
+            let positions = claims.positions(spot, length);
+            if length == 0 && lines.head().load(Ordering::Acquire) != lane.head {
+                return Ok(None);
+            }
+            let mut extent = Extent { positions: positions?, length };
+            if lost && claims.claim(spot, word, common.tenure, length) {
+                let first = reader.first_of(spot, extent, most)?;
+                if first.positions < extent.positions
+                    && claims.give_back_rest(spot, common.tenure, length, first.length)
+                {
+                    lines.given_back().store(1, Ordering::Release);
+                    extent = first;
+                }
+                return Ok(Some(Span { lane: index, first: spot, extent }));
+            }
+            spot = claims.advance(spot, extent.positions);
+        }
+        lane.sweep = Sweep::No;
+        Ok(None)
+    }
+
+    /// Looks at one lane, and at how its producer is if it is empty.
+    fn visit(&mut self, common: &Common, index: usize, asked: u64, counts: &mut Counts) -> Result<Visit, RingError> {
+        let lines = &common.table.lanes()[index];
+        // Acquire: what was given back before is found.
+        if self.lanes[index].sweep == Sweep::No
+            && lines.given_back().load(Ordering::Relaxed) != 0
+            && lines.given_back().swap(0, Ordering::Acquire) != 0
+        {
+            self.lanes[index].sweep = Sweep::Returned;
+        }
+        let found = match self.lanes[index].sweep {
+            Sweep::No => Ok(None),
+            Sweep::Returned | Sweep::Dead => {
+                let found = self.sweep(common, index, asked);
+                counts.taken_over = counts.taken_over.wrapping_add(u64::from(matches!(found, Ok(Some(_)))));
+                found
+            }
+        };
+        let found = match found {
+            Ok(None) => self.claim(common, index, asked),
+            found => found,
+        };
+        let lane = &mut self.lanes[index];
+        match found.map_err(|error| common.handle.explain(error)) {
+            Ok(Some(span)) => return Ok(Visit::Some(span)),
+            Ok(None) => {}
+            // Told once, and the others go on: nobody can spoil all lanes with one.
+            Err(damage @ RingError::Corrupted { .. }) => {
+                lane.damaged = true;
+                lane.reader = None;
+                return Ok(Visit::Gone(Some(damage)));
+            }
+            Err(error) => return Err(error),
+        }
+        let segment = lines.region().segment();
+        // It was somebody's who died, and another one's before that could be told.
+        let taken_back = lines.taken_back().load(Ordering::Relaxed);
+        if let RoleState::Held(dead) = RoleState::from_bits(taken_back)
+            && lines.taken_back().compare_exchange(taken_back, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            return Err(RingError::PeerDied { side: Side::Producer, peer: segment.describe_peer(dead) });
+        }
+        // Acquire: what was published before it left is seen by the look below.
+        let news = match lines.other(Side::Producer) {
+            Other::Held(producer) if lane.dead == Some(producer) => {
+                // All that it published was seen by the look above, which came after its death.
+                let died = RingError::PeerDied { side: Side::Producer, peer: segment.describe_peer(producer) };
+                let closed = lines.had_closed(Side::Producer, producer);
+                lane.dead = None;
+                // Told by who lets go of the role in its place; unless another producer did so, who leaves word of it.
+                if !lines.role(Side::Producer).release_dead(segment, producer) {
+                    return Ok(Visit::Nothing);
+                }
+                // Behind the release: who dies between the two has told nobody, and the next one tells of the giving up.
+                lines.told_of_death(producer);
+                lines.note_change();
+                (!closed).then_some(died)
+            }
+            Other::Held(_) => return Ok(Visit::Nothing),
+            Other::Closed | Other::Awaited => None,
+            Other::GaveUp => Some(RingError::PeerGaveUp(Side::Producer)),
+        };
+        // What was published before it left is visible now that its leaving is: look once more.
+        let next = lane.next;
+        if lane.reader.as_mut().is_some_and(|reader| reader.has_news(next)) {
+            return match self.claim(common, index, asked) {
+                Ok(Some(span)) => Ok(Visit::Some(span)),
+                // Claimed by others. Damage is told by the next round.
+                Ok(None) if news.is_none() => Ok(Visit::Gone(None)),
+                Ok(None) | Err(_) => Ok(Visit::Nothing),
+            };
+        }
+        let known = matches!(news, Some(RingError::PeerGaveUp(_))) && !lines.told_of_giving_up();
+        Ok(Visit::Gone(news.filter(|_| !known)))
+    }
+
+    /// Moves the heads, before a sleep; returns whether a barrier reaches all producers.
+    fn announce_sleep(&mut self, common: &Common) -> bool {
+        let mut reached = true;
+        for index in &self.listed {
+            let (lane, lines) = (&mut self.lanes[*index], &common.table.lanes()[*index]);
+            if let Ok(head) = lines.pass_done() {
+                lane.head = head;
+            }
+            reached &= lines.fences(Side::Producer).load(Ordering::Relaxed) != 0;
+        }
+        reached
+    }
+
+    /// Asks the kernel which producers live, and has what the dead consumers had looked for. [`RingError::Closed`] at the end.
+    #[cold]
+    fn ask(&mut self, common: &Common, holds: bool) -> Result<(), RingError> {
+        let segment = common.table.lines().region().segment();
+        // One that waits may look at a page that is there still.
+        segment.look_for_loss();
+        common.handle.check_pages()?;
+        self.look_around(common);
+        for (index, lines) in common.table.lanes().iter().enumerate() {
+            if let RoleState::Held(producer) = lines.role(Side::Producer).state()
+                && !self.lanes[index].damaged
+                && !segment.is_alive(producer)
+            {
+                self.lanes[index].dead = Some(producer);
+            }
+        }
+        // Who holds something itself does not wait for what others acknowledge, but for what the dead among them had.
+        let ending = self.is_end(common, holds);
+        if ending && (!holds || std::mem::take(&mut self.ending)) {
+            return Err(RingError::Closed(Side::Producer));
+        }
+        self.ending = ending;
+        self.sweep_all();
+        Ok(())
+    }
+
+    /// Whether all producers that came have left, enough came, and all is acknowledged, or claimed by others who live while this consumer has not acknowledged all itself.
+    fn is_end(&mut self, common: &Common, holds: bool) -> bool {
+        if self.prospect(common, self.witness, holds) == Prospect::More {
+            return false;
+        }
+        let mut came = 0_u64;
+        for (index, lines) in common.table.lanes().iter().enumerate() {
+            match self.prospect(common, index, holds) {
+                Prospect::More => {
+                    self.witness = index;
+                    return false;
+                }
+                // One who died before it counted itself came as well.
+                Prospect::Over => came = came.saturating_add(lines.claims().load(Ordering::Relaxed).max(1)),
+                Prospect::Never => {}
+            }
+        }
+        came >= self.expected
+    }
+
+    /// What is to be expected of a lane. Lists it if something is left there.
+    fn prospect(&mut self, common: &Common, index: usize, holds: bool) -> Prospect {
+        let lines = &common.table.lanes()[index];
+        if self.lanes[index].damaged {
+            return Prospect::Over;
+        }
+        // Looked at first, and once: somebody may come meanwhile.
+        if lines.role(Side::Producer).state() == RoleState::Unclaimed {
+            return Prospect::Never;
+        }
+        let left = match lines.other(Side::Producer) {
+            // Awaited: the successor of one that handed over.
+            Other::Held(_) | Other::Awaited => return Prospect::More,
+            // What was published before it left is visible now that its leaving is.
+            Other::Closed => {
+                self.list(&common.table, index);
+                self.is_left(common, index, holds)
+            }
+            Other::GaveUp => true,
+        };
+        if !left {
+            return Prospect::Over;
+        }
+        // Found in its round.
+        self.list(&common.table, index);
+        Prospect::More
+    }
+
+    /// Whether something is left in a lane whose producer has left: that is not acknowledged, or, if this consumer holds some of that itself, that is not claimed.
+    fn is_left(&mut self, common: &Common, index: usize, holds: bool) -> bool {
+        let (lane, lines) = (&mut self.lanes[index], &common.table.lanes()[index]);
+        let (Some(reader), Some(claims)) = (&mut lane.reader, lines.spans()) else { return false };
+        if holds {
+            return lane.sweep != Sweep::No || reader.has_news(lane.next);
+        }
+        match lines.pass_done() {
+            // Where all that is done ends, nothing is published.
+            Ok(head) => {
+                lane.head = head;
+                reader.has_news(claims.spot(head))
+            }
+            // Found in its round.
+            Err(_) => true,
+        }
+    }
+}
