@@ -138,7 +138,16 @@ fn child(role: &str, name: &str) {
             }
             let mut popped = Vec::new();
             loop {
-                match consumer.pop() {
+                // Who waits has acknowledged: otherwise all may wait for the room that it holds.
+                let next = match consumer.try_pop() {
+                    Err(RingError::Empty) => {
+                        consumer.acknowledge();
+                        popped.drain(..).for_each(|(lane, position)| say(&mut said, DONE, lane, position));
+                        consumer.pop()
+                    }
+                    next => next.map(Some),
+                };
+                match next {
                     Ok(Some([position, check])) => {
                         assert_eq!(check, !position, "torn");
                         say(&mut said, GOT, consumer.lane(), position);
@@ -165,7 +174,15 @@ fn child(role: &str, name: &str) {
             }
             let (mut popped, mut bytes) = (Vec::new(), Vec::new());
             loop {
-                match consumer.pop(&mut bytes) {
+                let next = match consumer.try_pop(&mut bytes) {
+                    Err(RingError::Empty) => {
+                        consumer.acknowledge();
+                        popped.drain(..).for_each(|(lane, number)| say(&mut said, DONE, lane, number));
+                        consumer.pop(&mut bytes)
+                    }
+                    next => next.map(Some),
+                };
+                match next {
                     Ok(Some(_)) => {
                         let number = number(&bytes);
                         say(&mut said, GOT, consumer.lane(), number);

@@ -55,6 +55,9 @@ const RECORD_CONSUMER: &str = "ipc-ring/src/spsc/record_consumer.rs";
 const RECORDS: &str = "ipc-ring/src/spsc/record_producer.rs";
 const RING: &str = "ipc-ring/src/spsc/ring.rs";
 const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
+const CLAIMS: &str = "ipc-ring/src/lanes/claims.rs";
+const SHARED_CONSUMER: &str = "ipc-ring/src/mpmc/rounds.rs";
+const SHARED_RING: &str = "ipc-ring/src/mpmc/ring.rs";
 const ANNOUNCEMENT: &str = "ipc-ring/src/lanes/announcement.rs";
 const LANE_PRODUCER: &str = "ipc-ring/src/mpsc/producer.rs";
 const ROUNDS: &str = "ipc-ring/src/mpsc/rounds.rs";
@@ -307,6 +310,69 @@ const ORDERINGS: &[Mutation] = &[
         CaughtBy("lanes_asleep"),
     ),
     mutation(
+        "claim word, who looks: Acquire → Relaxed",
+        CLAIMS,
+        &[("self.word(spot).load(Ordering::Acquire)", "self.word(spot).load(Ordering::Relaxed)")],
+        CaughtBy("shared_full"),
+    ),
+    mutation(
+        "claim word: AcqRel → Acquire",
+        CLAIMS,
+        &[("compare_exchange(found, to, Ordering::AcqRel,", "compare_exchange(found, to, Ordering::Acquire,")],
+        CaughtBy("shared_full"),
+    ),
+    mutation(
+        "claim word: AcqRel → Release",
+        CLAIMS,
+        &[("compare_exchange(found, to, Ordering::AcqRel,", "compare_exchange(found, to, Ordering::Release,")],
+        ByNone("the look before it acquires; nothing is read of what came since"),
+    ),
+    mutation(
+        "head, who moves it: AcqRel → Relaxed",
+        ENDPOINT,
+        &[("fetch_max(end, Ordering::AcqRel)", "fetch_max(end, Ordering::Relaxed)")],
+        CaughtBy("shared_full"),
+    ),
+    mutation(
+        "end of a claim, hint: Release → Relaxed",
+        SHARED_CONSUMER,
+        &[("store(lane.next.position, Ordering::Release)", "store(lane.next.position, Ordering::Relaxed)")],
+        CaughtBy("shared_slices"),
+    ),
+    mutation(
+        "end of a claim, hint: Acquire → Relaxed",
+        SHARED_CONSUMER,
+        &[("next_claim().load(Ordering::Acquire)", "next_claim().load(Ordering::Relaxed)")],
+        CaughtBy("shared_slices"),
+    ),
+    mutation(
+        "given back: Release → Relaxed",
+        SHARED_CONSUMER,
+        &[(
+            "                // Release: who takes note of it finds the span given back.\n                lines.given_back().store(1, Ordering::Release);",
+            "                lines.given_back().store(1, Ordering::Relaxed);",
+        )],
+        CaughtBy("shared_given_back"),
+    ),
+    mutation(
+        "given back: Acquire → Relaxed",
+        SHARED_CONSUMER,
+        &[("given_back().swap(0, Ordering::Acquire)", "given_back().swap(0, Ordering::Relaxed)")],
+        CaughtBy("shared_given_back"),
+    ),
+    mutation(
+        "changes: Release → Relaxed",
+        ENDPOINT,
+        &[("fetch_add(1, Ordering::Release)", "fetch_add(1, Ordering::Relaxed)")],
+        CaughtBy("shared_comes"),
+    ),
+    mutation(
+        "changes: Acquire → Relaxed",
+        SHARED_CONSUMER,
+        &[("changes().load(Ordering::Acquire)", "changes().load(Ordering::Relaxed)")],
+        CaughtBy("shared_comes"),
+    ),
+    mutation(
         "no fence between watch word and look",
         ROUNDS,
         &[("self.barriers = heavy_fence();", "let _ = heavy_fence;")],
@@ -388,6 +454,81 @@ const STEPS: &[Mutation] = &[
         WAIT,
         &[("found.is_some() || gone(state)", "found.is_some() || (false && gone(state))")],
         CaughtBy("sleep_"),
+    ),
+    mutation(
+        "a span is claimed by a store",
+        CLAIMS,
+        &[(
+            "self.word(spot).compare_exchange(found, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
+            "{ self.word(spot).store(to, Ordering::Release); found != to }",
+        )],
+        CaughtBy("shared_claims"),
+    ),
+    mutation(
+        "a part is acknowledged before the rest is claimed",
+        CLAIMS,
+        &[(
+            "        self.word(rest).store(word(rest, behind, tenure, length - first), Ordering::Relaxed);\n        self.swap(spot, word(spot, CLAIMED, tenure, length), word(spot, before, tenure, first))",
+            "        let ours = self.swap(spot, word(spot, CLAIMED, tenure, length), word(spot, before, tenure, first));\n        self.word(rest).store(word(rest, behind, tenure, length - first), Ordering::Relaxed);\n        ours",
+        )],
+        CaughtBy("shared_killed_consumer"),
+    ),
+    mutation(
+        "who has claimed something is taken for dead",
+        SHARED_CONSUMER,
+        &[("lost = common.seats.is_over(tenure, segment);", "lost = segment.size() > 0;")],
+        CaughtBy("shared_taken_over"),
+    ),
+    mutation(
+        "what the dead had is not looked for",
+        SHARED_CONSUMER,
+        &[("        self.ending = ending;\n        self.sweep_all();", "        self.ending = ending;")],
+        CaughtBy("shared_killed_consumer"),
+    ),
+    mutation(
+        "the producer of a full lane does not look at claims",
+        PRODUCER,
+        &[("head = endpoint.lines().pass_done()?;", "head = endpoint.lines().head().load(Ordering::SeqCst);")],
+        CaughtBy("shared_full"),
+    ),
+    mutation(
+        "a slice leaves no marks",
+        CURSOR,
+        &[("if marked && !values.is_empty() {", "if false && marked && !values.is_empty() {")],
+        CaughtBy("shared_slices"),
+    ),
+    mutation(
+        "a dead producer's marks stay",
+        SHARED_RING,
+        &[("            cursor.clear_marks(SPAN);\n", "            let _ = SPAN;\n")],
+        CaughtBy("shared_killed_producer"),
+    ),
+    mutation(
+        "the end is told while another consumer has something",
+        SHARED_CONSUMER,
+        &[("reader.has_news(claims.spot(head))", "reader.has_news(claims.spot(head)) && holds")],
+        CaughtBy("shared_end"),
+    ),
+    mutation(
+        "the last acknowledgement wakes no consumer",
+        SHARED_CONSUMER,
+        &[("            lines.consumers_bell().ring();\n", "            let _ = lines.consumers_bell();\n")],
+        CaughtBy("shared_end"),
+    ),
+    mutation(
+        "acknowledging wakes no producer of a lane",
+        SHARED_CONSUMER,
+        &[("        light_fence();\n        lines.bell(Side::Producer).ring();", "        light_fence();")],
+        CaughtBy("shared_asleep_when_full"),
+    ),
+    mutation(
+        "what is given back is not told of",
+        SHARED_CONSUMER,
+        &[(
+            "                // Release: who takes note of it finds the span given back.\n                lines.given_back().store(1, Ordering::Release);",
+            "                let _ = lines.given_back();",
+        )],
+        CaughtBy("shared_given_back"),
     ),
     mutation(
         "the fence stands before the announcement",

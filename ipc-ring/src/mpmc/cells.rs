@@ -3,7 +3,7 @@
 use ipc_core::Payload;
 use ipc_core::sync::Ordering;
 
-use super::rounds::{Extent, Reader};
+use super::rounds::{Extent, Reader, Wanted};
 use crate::error::RingError;
 use crate::lanes::{ClaimsLayout, Geometry, LONGEST, Spot};
 use crate::spsc::cursor::{Cursor, Layout};
@@ -47,9 +47,9 @@ impl<T: Payload> Reader for Cells<T> {
     }
 
     #[inline]
-    fn measure(&mut self, _: Spot, lines: &Lines, most: u64, share: u64) -> Result<Extent, RingError> {
-        let most = most.min(LONGEST);
-        let positions = if share == 1 {
+    fn measure(&mut self, _: Spot, lines: &Lines, wanted: Wanted) -> Result<Extent, RingError> {
+        let most = wanted.most.min(LONGEST);
+        let positions = if wanted.consumers == 1 || wanted.asked >= most {
             self.cursor.published(most)?.min(most)
         } else {
             // Control words would have to be followed one by one. The producer tells how far it is, in a line of its own.
@@ -57,7 +57,7 @@ impl<T: Payload> Reader for Cells<T> {
             let told = lines.tail_hint().load(Ordering::Acquire).wrapping_sub(self.cursor.position);
             let seen = self.cursor.published(1)?;
             let there = if told <= self.cursor.items() { told.max(seen) } else { seen };
-            (there / (2 * share)).clamp(u64::from(seen > 0), most)
+            (there / (2 * wanted.consumers)).max(wanted.asked.min(there)).min(most)
         };
         Ok(Extent { positions, length: positions })
     }

@@ -2,7 +2,7 @@
 
 use ipc_core::sync::Ordering;
 
-use super::rounds::{Extent, Reader};
+use super::rounds::{Extent, Reader, Wanted};
 use crate::error::RingError;
 use crate::lanes::{ClaimsLayout, Geometry, LONGEST, Spot};
 use crate::record::CONTROL;
@@ -31,10 +31,11 @@ impl Records {
         &self.bytes
     }
 
-    /// As many records as begin from a boundary on, at most `most`, until they reach `goal`, and no further than `end`: none, one of any length, or as many as a claim's length can say.
-    fn walk(&self, spot: Spot, most: u64, goal: u64, end: u64) -> Result<Extent, RingError> {
+    /// As many records as begin from a boundary on, at most `most`, until they are `asked` and reach `goal`, and no further than `end`: none, one of any length, or as many as a claim's
+    /// length can say.
+    fn walk(&self, spot: Spot, most: u64, (asked, goal): (u64, u64), end: u64) -> Result<Extent, RingError> {
         let (mut positions, mut offset, mut records) = (0, spot.offset, 0);
-        while records < most && positions < goal {
+        while records < most && (records < asked || positions < goal) {
             let found = match self.bytes.look(spot.position.wrapping_add(positions), offset) {
                 Ok(Some(found)) => found,
                 Err(damage) if records == 0 => return Err(damage),
@@ -71,22 +72,22 @@ impl Reader for Records {
     }
 
     #[inline]
-    fn measure(&mut self, spot: Spot, lines: &Lines, most: u64, share: u64) -> Result<Extent, RingError> {
-        let goal = if share == 1 {
+    fn measure(&mut self, spot: Spot, lines: &Lines, wanted: Wanted) -> Result<Extent, RingError> {
+        let goal = if wanted.consumers == 1 {
             u64::MAX
         } else {
             // How far the producer is, or was a moment ago: only how much to claim.
             let there = lines.tail_hint().load(Ordering::Relaxed).wrapping_sub(spot.position);
-            if there <= self.ring { (there / (2 * share)).max(1) } else { 1 }
+            if there <= self.ring { there / (2 * wanted.consumers) } else { 0 }
         };
-        self.walk(spot, most, goal, u64::MAX)
+        self.walk(spot, wanted.most, (wanted.asked.max(1), goal), u64::MAX)
     }
 
     fn first_of(&mut self, spot: Spot, span: Extent, most: u64) -> Result<Extent, RingError> {
         if span.length == 0 {
             return Ok(span);
         }
-        let first = self.walk(spot, most, u64::MAX, span.positions)?;
+        let first = self.walk(spot, most, (most, 0), span.positions)?;
         Ok(if first.positions == 0 || first.length == 0 { span } else { first })
     }
 }

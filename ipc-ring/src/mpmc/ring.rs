@@ -143,11 +143,6 @@ macro_rules! ring {
             pub fn consumers(&self) -> Vec<ConsumerInfo> {
                 self.table.seats().map(|seats| seats.list(self.object.region.segment())).unwrap_or_default()
             }
-
-            /// The object's bytes.
-            pub(crate) fn region(&self) -> &Region {
-                &self.object.region
-            }
         }
     };
 }

@@ -23,11 +23,21 @@ pub(super) trait Reader: Sized {
     fn open(lines: &Lines, geometry: &Geometry) -> Self;
     /// Whether something was published from a boundary on, as it seems: if the boundary is an old one, anything may seem so.
     fn has_news(&mut self, spot: Spot) -> bool;
-    /// How much to claim from a boundary at which nothing is claimed: positions, and the length that a claim says. At most so many messages, and about this share of what is there; at least one,
-    /// unless nothing is published.
-    fn measure(&mut self, spot: Spot, lines: &Lines, most: u64, share: u64) -> Result<Extent, RingError>;
+    /// How much to claim from a boundary at which nothing is claimed: all that is there, but not more than is wanted.
+    fn measure(&mut self, spot: Spot, lines: &Lines, wanted: Wanted) -> Result<Extent, RingError>;
     /// The first messages of a span that has more, at most so many.
     fn first_of(&mut self, spot: Spot, span: Extent, most: u64) -> Result<Extent, RingError>;
+}
+
+/// How many messages to claim.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// So many, if they are there.
+    pub(super) asked: u64,
+    /// Never more.
+    pub(super) most: u64,
+    /// Beyond those that are asked for, what is there ÷ (2 × this); all if it is 1.
+    pub(super) consumers: u64,
 }
 
 /// How far a span reaches.
@@ -593,6 +603,7 @@ impl<R: Reader> Lanes<R> {
         let (lane, lines) = (&mut self.lanes[index], &common.table.lanes()[index]);
         let (Some(reader), Some(claims)) = (&mut lane.reader, lines.spans()) else { return Ok(None) };
         let most = common.prefetch.min(self.turn).max(asked);
+        let wanted = Wanted { asked, most, consumers: self.consumers };
         let mut hinted = false;
         // Each step but two goes on by a position at least, and fails only if somebody else claims.
         for _ in 0..=claims.ring().saturating_mul(2) {
@@ -604,7 +615,7 @@ impl<R: Reader> Lanes<R> {
             let word = claims.look(spot);
             let (length, free) = match Claim::decode(word, spot) {
                 Claim::Free => {
-                    let extent = reader.measure(spot, lines, most, self.consumers)?;
+                    let extent = reader.measure(spot, lines, wanted)?;
                     if extent.positions == 0 {
                         return Ok(None);
                     }

@@ -53,7 +53,8 @@ macro_rules! consumer_side {
             }
 
             /// Whether messages are acknowledged by [`acknowledge`](Self::acknowledge) alone: for a work queue, whose messages are done with when their work is done. What is not acknowledged
-            /// takes up room, goes to others when this consumer leaves in whatever way, and is remembered one by one as it was claimed.
+            /// takes up room, goes to others when this consumer leaves in whatever way, and is remembered one by one as it was claimed. So acknowledge before you wait for more: what this consumer
+            /// waits for may be waiting for the room that it holds.
             pub fn set_manual(&mut self, manual: bool) {
                 self.rounds.set_manual(manual);
             }

@@ -75,18 +75,20 @@ fn pushed<T: Numbered>(values: u64, slices: bool) -> bool {
     let (mut one, mut two) = (consumer(&ring, 1), consumer(&ring, 1));
     let pushing = thread::spawn(move || {
         if slices {
-            let values: Vec<T> = (1..=values).map(T::number).collect();
+            producer.try_push(T::number(1)).unwrap();
+            let values: Vec<T> = (2..=values).map(T::number).collect();
             assert_eq!(producer.try_push_slice(&values), Ok(values.len()));
         } else {
             (1..=values).for_each(|number| producer.try_push(T::number(number)).unwrap());
         }
         producer
     });
+    let attempts = values as usize - 1;
     let popping = thread::spawn(move || {
-        let popped = pop_some(&mut one, 1);
+        let popped = pop_some(&mut one, attempts);
         (one, popped)
     });
-    let mut second = pop_some(&mut two, 2);
+    let mut second = pop_some(&mut two, 1);
     let seen = !second.is_empty();
     let (one, first) = popping.join().unwrap();
     let producer = pushing.join().unwrap();
@@ -106,7 +108,7 @@ fn shared_pushed() {
 #[test]
 fn shared_slices() {
     // Values with a line of their own: the second begins in a cell that only has a mark.
-    let explored = explore(2, false, || pushed::<Line>(2, true));
+    let explored = explore(2, false, || pushed::<Line>(3, true));
     assert!(explored.truths > 0);
 }
 
@@ -202,23 +204,40 @@ fn shared_asleep() {
 }
 
 /// One consumer waits for the end while another one has something that it acknowledges or gives back.
-fn end(gives_up: bool) -> bool {
+fn end(how: End) -> bool {
     let ring = ring::<u64>(4);
     let mut producer = ring.producer().unwrap();
     producer.try_push(1).unwrap();
     drop(producer);
     let (mut one, mut two) = (consumer(&ring, 1), consumer(&ring, 1));
     assert_eq!(one.try_pop(), Ok(1));
-    let leaving = thread::spawn(move || if gives_up { one.give_up() } else { one.close() });
+    let leaving = thread::spawn(move || match how {
+        End::Acknowledges => {
+            one.acknowledge();
+            Some(one)
+        }
+        End::Closes => None,
+        End::GivesUp => {
+            one.give_up();
+            None
+        }
+    });
     let popped = two.pop().unwrap();
-    leaving.join().unwrap();
-    assert_eq!(popped, gives_up.then_some(1));
+    drop(leaving.join().unwrap());
+    assert_eq!(popped, matches!(how, End::GivesUp).then_some(1));
     true
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Acknowledges,
+    Closes,
+    GivesUp,
 }
 
 #[test]
 fn shared_end() {
-    check(true, [true, false].map(|gives_up| move || end(gives_up)));
+    check(true, [End::Acknowledges, End::Closes, End::GivesUp].map(|how| move || end(how)));
 }
 
 /// What one gives back is found by another that looks meanwhile, without asking who is dead.
@@ -243,6 +262,30 @@ fn shared_given_back() {
     check(false, [given_back]);
 }
 
+/// A producer that comes while a consumer looks.
+fn comes() -> bool {
+    let ring = ring::<u64>(4);
+    let mut popping = consumer(&ring, 1);
+    let coming = ring.clone();
+    let pushing = thread::spawn(move || {
+        let mut producer = coming.producer().unwrap();
+        producer.try_push(1).unwrap();
+        producer
+    });
+    let seen = pop_some(&mut popping, 1);
+    let producer = pushing.join().unwrap();
+    let early = !seen.is_empty();
+    let rest = pop_some(&mut popping, 1);
+    assert_once(&[seen, rest], 1);
+    drop((producer, popping));
+    early
+}
+
+#[test]
+fn shared_comes() {
+    check(false, [comes]);
+}
+
 /// A consumer is killed after so many accesses, while it pops and acknowledges one by one what it claimed together; another one looks meanwhile, and asks after it then.
 fn killed_consumer(values: u64, accesses: usize) -> bool {
     let segment = segment();
@@ -260,7 +303,8 @@ fn killed_consumer(values: u64, accesses: usize) -> bool {
         mortal(peer, accesses, move || {
             let mut dying = Ring::<u64>::open(&attached, "ring").unwrap().consumer().unwrap();
             dying.set_manual(true);
-            while let Ok(value) = dying.try_pop() {
+            for _ in 0..2 {
+                let value = dying.try_pop().unwrap();
                 taken.fetch_or(1 << value, Ordering::Relaxed);
                 dying.acknowledge();
                 told.fetch_or(1 << value, Ordering::Relaxed);
@@ -300,7 +344,8 @@ fn killed_consumer(values: u64, accesses: usize) -> bool {
 
 #[test]
 fn shared_killed_consumer() {
-    check_deaths(|accesses| move || killed_consumer(2, accesses));
+    // So many that two are claimed together.
+    check_deaths(|accesses| move || killed_consumer(8, accesses));
 }
 
 /// Two who live meet what one had who was killed after so many accesses.
