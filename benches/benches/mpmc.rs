@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use ipc_core::wait::WaitStrategy;
 use ipc_core::{Payload, Segment};
 use ipc_ring::{mpmc, mpsc, spsc};
@@ -12,6 +12,8 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 const CAPACITY: usize = 4096;
+/// Of one stream: so many that starting its threads is nothing beside them.
+const VALUES: u64 = 1 << 20;
 
 fn segment(size: Option<u64>) -> Segment {
     Segment::memfd("bench").size(size.unwrap()).create().unwrap()
@@ -125,8 +127,8 @@ macro_rules! sides {
 
 fn streams(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mpmc, 8 B one by one");
-    group.throughput(Throughput::Elements(1)).sample_size(20).measurement_time(Duration::from_secs(2));
-    group.warm_up_time(Duration::from_millis(500));
+    group.throughput(Throughput::Elements(VALUES)).sample_size(10).measurement_time(Duration::from_secs(2));
+    group.warm_up_time(Duration::from_millis(300)).sampling_mode(SamplingMode::Flat);
     let placements: [(&str, &[usize], &[usize]); 5] = [
         ("1 to 1", &[0], &[1]),
         ("2 to 1", &[0, 1], &[1]),
@@ -136,14 +138,16 @@ fn streams(criterion: &mut Criterion) {
     ];
     for (name, producers, consumers) in placements {
         group.bench_function(format!("{name}, mpmc"), |bencher| {
-            bencher.iter_custom(|values| {
+            bencher.iter_custom(|streams| {
+                let values = streams * VALUES;
                 let (push, pop) = sides!(shared::<u64>(2), producers, consumers);
                 stream(values, push, pop)
             });
         });
         if consumers.len() == 1 {
             group.bench_function(format!("{name}, mpsc"), |bencher| {
-                bencher.iter_custom(|values| {
+                bencher.iter_custom(|streams| {
+                    let values = streams * VALUES;
                     let (push, pop) = sides!(lanes::<u64>(2), producers, consumers);
                     stream(values, push, pop)
                 });
@@ -151,7 +155,8 @@ fn streams(criterion: &mut Criterion) {
         }
         if (producers.len(), consumers.len()) == (1, 1) {
             group.bench_function(format!("{name}, spsc"), |bencher| {
-                bencher.iter_custom(|values| {
+                bencher.iter_custom(|streams| {
+                    let values = streams * VALUES;
                     let size = spsc::Ring::<u64>::required_size(CAPACITY);
                     let ring = spsc::Ring::<u64>::create(&segment(size), "ring", CAPACITY).unwrap();
                     let (push, pop) = sides!(ring, producers, consumers);

@@ -615,7 +615,12 @@ impl<R: Reader> Lanes<R> {
             let word = claims.look(spot);
             let (length, free) = match Claim::decode(word, spot) {
                 Claim::Free => {
-                    let extent = reader.measure(spot, lines, wanted)?;
+                    let extent = match reader.measure(spot, lines, wanted) {
+                        Ok(extent) => extent,
+                        // Claimed, acknowledged and written over since it was looked at, perhaps. A model of a full lane found it.
+                        Err(_) if claims.look(spot) != word => continue,
+                        Err(damage) => return Err(damage),
+                    };
                     if extent.positions == 0 {
                         return Ok(None);
                     }
