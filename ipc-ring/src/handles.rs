@@ -44,8 +44,8 @@ use ipc_core::sync::{Ordering, fence};
 use ipc_core::{Error, Handle, Region, Slab, SlabError};
 
 use crate::error::{PushError, RingError, Side};
-use crate::mpsc;
 use crate::ordered;
+use crate::{mpmc, mpsc};
 use crate::spsc::{Consumer, Producer, Ring, SideState};
 
 /// A ring that can carry handles of a slab.
@@ -61,6 +61,9 @@ pub trait HandleRing {
     /// Whether each handle is popped by one consumer. Otherwise every consumer pops all of them: then only shares can be sent, and the producer has to say what it
     /// [overwrites](PushHandles::next_overwritten).
     const ONCE: bool = true;
+
+    /// Whether there can be several consumers, so that one that leaves leaves what is in the ring to the others.
+    const SHARED: bool = false;
 
     /// The object's bytes: where they begin is the ring's identity.
     fn region(&self) -> &Region;
@@ -196,6 +199,31 @@ impl HandleRing for ordered::Ring<Handle> {
     }
 }
 
+/// Any number of senders, each with a lane of its own, and any number of receivers, each slot to one of them.
+impl HandleRing for mpmc::Ring<Handle> {
+    type Producer = mpmc::Producer<Handle>;
+    type Consumer = mpmc::Consumer<Handle>;
+
+    const SHARED: bool = true;
+
+    fn region(&self) -> &Region {
+        mpmc::Ring::region(self)
+    }
+
+    fn producer(&self) -> Result<Self::Producer, Error> {
+        mpmc::Ring::producer(self)
+    }
+
+    fn consumer(&self) -> Result<Self::Consumer, Error> {
+        mpmc::Ring::consumer(self)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        let left = |lane| matches!(self.producer_side(lane), Some(SideState::Closed | SideState::Awaited));
+        self.consumers_closed() && (0..self.lanes()).all(left)
+    }
+}
+
 macro_rules! handles {
     ($producer:ty, $consumer:ty) => {
         impl PushHandles for $producer {
@@ -241,6 +269,7 @@ macro_rules! handles {
 handles!(Producer<Handle>, Consumer<Handle>);
 handles!(mpsc::Producer<Handle>, mpsc::Consumer<Handle>);
 handles!(ordered::Producer<Handle>, ordered::Consumer<Handle>);
+handles!(mpmc::Producer<Handle>, mpmc::Consumer<Handle>);
 
 /// Why nothing was sent or received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -505,7 +534,8 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Receiver<'a, T, R> {
         }
     }
 
-    /// Releases what is in the ring, and says that nobody will receive here any more. The same as dropping the receiver.
+    /// Releases what is in the ring, and says that nobody will receive here any more. The same as dropping the receiver. In a ring with several receivers what is there is left to the others, and
+    /// released by the last to leave.
     pub fn close(self) {}
 
     /// Lets go of this side for a successor, which finds what is in the ring.
@@ -523,6 +553,8 @@ impl ForSlots for Ring<Handle> {}
 
 impl ForSlots for mpsc::Ring<Handle> {}
 impl ForSlots for ordered::Ring<Handle> {}
+
+impl ForSlots for mpmc::Ring<Handle> {}
 
 fn place<T: Contents + ?Sized, R: HandleRing>(slab: &Slab<T>, ring: &R) -> Result<RingPlace, Error> {
     slab.ring(ring.region(), R::ONCE).map_err(|error| match error {
@@ -574,7 +606,7 @@ impl<T: Contents + ?Sized, R: HandleRing> Drop for Sender<'_, T, R> {
 impl<T: Contents + ?Sized, R: HandleRing> Drop for Receiver<'_, T, R> {
     fn drop(&mut self) {
         if let Some(mut consumer) = self.consumer.take() {
-            if R::ONCE && !std::thread::panicking() {
+            if R::ONCE && !R::SHARED && !std::thread::panicking() {
                 release_rest(self.slab, self.place, &self.ring, &mut consumer);
             }
             drop(consumer);

@@ -113,24 +113,15 @@ const ORDERINGS: &[Mutation] = &[
         CaughtBy("typed_full"),
     ),
     mutation(
-        "head, producer of values: Acquire → Relaxed",
-        PRODUCER,
-        &[("head().load(Ordering::Acquire)", "head().load(Ordering::Relaxed)")],
+        "head, producer: Acquire → Relaxed",
+        ENDPOINT,
+        &[("let head = self.head().load(Ordering::Acquire);", "let head = self.head().load(Ordering::Relaxed);")],
         CaughtBy("typed_full"),
     ),
     mutation(
-        "head, producer of records: Acquire → Relaxed",
-        RECORDS,
-        &[(
-            "let head = endpoint.lines().head().load(Ordering::Acquire)",
-            "let head = endpoint.lines().head().load(Ordering::Relaxed)",
-        )],
-        CaughtBy("records_in"),
-    ),
-    mutation(
         "head, producer that drains: Acquire → Relaxed",
-        SIDES,
-        &[("head.load(Ordering::Acquire)", "head.load(Ordering::Relaxed)")],
+        ENDPOINT,
+        &[("Ok(self.head().load(Ordering::Acquire))", "Ok(self.head().load(Ordering::Relaxed))")],
         CaughtBy("typed_drain"),
     ),
     mutation(
@@ -487,8 +478,8 @@ const STEPS: &[Mutation] = &[
     ),
     mutation(
         "the producer of a full lane does not look at claims",
-        PRODUCER,
-        &[("head = endpoint.lines().pass_done()?;", "head = endpoint.lines().head().load(Ordering::SeqCst);")],
+        ENDPOINT,
+        &[("is_awaited() { self.pass_done() } else", "is_awaited() { Ok(head) } else")],
         CaughtBy("shared_full"),
     ),
     mutation(

@@ -13,7 +13,7 @@ use super::rounds::Rounds;
 use crate::error::{RingError, Side};
 use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, Seats, Table};
 use crate::spsc::cursor::{Cursor, Layout};
-use crate::spsc::endpoint::Lines;
+use crate::spsc::endpoint::{Lines, Other};
 use crate::spsc::producer::SPAN;
 use crate::spsc::ring::{check_capacity, cursor_at_tail, find_or_make};
 use crate::spsc::stats::Unit;
@@ -194,6 +194,16 @@ impl<T: Payload> Ring<T> {
 
     fn assemble(object: Object, table: Table, geometry: Geometry) -> Self {
         Self { object, table, geometry, payload: PhantomData }
+    }
+
+    /// The object's bytes.
+    pub(crate) fn region(&self) -> &Region {
+        &self.object.region
+    }
+
+    /// Whether consumers have come, and all have closed.
+    pub(crate) fn consumers_closed(&self) -> bool {
+        self.table.lanes()[0].other(Side::Consumer) == Other::Closed
     }
 
     /// How many values of each producer it holds at least.

@@ -284,7 +284,7 @@ impl<R: Reader> Rounds<R> {
         self.common.handle.check_process()?;
         self.put_by();
         if !self.manual {
-            self.acknowledge_held();
+            self.acknowledge_held(false);
         }
         self.look(asked)
     }
@@ -298,6 +298,18 @@ impl<R: Reader> Rounds<R> {
 
     #[inline]
     fn look(&mut self, asked: usize) -> Result<bool, RingError> {
+        // The lane whose turn it is. What is wrong with it is found again, and told, in its round.
+        if self.lanes.is_on_turn(&self.common)
+            && let Ok(Some(span)) = self.lanes.claim(&self.common, self.lanes.current, asked as u64)
+        {
+            self.hand = Some(span);
+            return Ok(true);
+        }
+        self.look_around(asked)
+    }
+
+    #[inline(never)]
+    fn look_around(&mut self, asked: usize) -> Result<bool, RingError> {
         let found = self.lanes.find(&self.common, asked as u64, &mut self.counts);
         self.hand = found.map_err(|error| self.common.handle.explain(error))?;
         Ok(self.hand.is_some())
@@ -325,6 +337,7 @@ impl<R: Reader> Rounds<R> {
             return Ok(());
         }
         let Self { common, lanes, counts, .. } = self;
+        common.seats.tell(common.place, counts);
         let (asked, holds) = (asked as u64, !self.held.is_empty());
         counts.times_empty = counts.times_empty.wrapping_add(1);
         let lines = common.table.lines();
@@ -339,7 +352,10 @@ impl<R: Reader> Rounds<R> {
         let mut sleeps = 0_u64;
         let outcome = wait.until_announced(
             &mut (lanes, &mut *counts),
-            |(lanes, counts)| lanes.find(common, asked, counts),
+            |(lanes, counts)| {
+                lanes.rounds = lanes.rounds.wrapping_add(1);
+                lanes.find(common, asked, counts)
+            },
             |(lanes, _)| lanes.announce_sleep(common),
             |(lanes, _)| lanes.is_end(common, holds),
             |(lanes, _)| lanes.ask(common, holds),
@@ -392,15 +408,16 @@ impl<R: Reader> Rounds<R> {
                 } else {
                     self.lanes.damage = Some(robbed(span));
                 }
-                lane.passed(lines, popped);
+                lane.passed(lines, popped, 0);
                 count::<R>(&mut self.counts, &mut self.tally, positions);
             }
         }
-        self.acknowledge_held();
+        self.acknowledge_held(true);
+        self.common.seats.tell(self.common.place, &self.counts);
     }
 
     #[inline(always)]
-    fn acknowledge_held(&mut self) {
+    fn acknowledge_held(&mut self, told: bool) {
         if self.held.is_empty() {
             return;
         }
@@ -410,10 +427,13 @@ impl<R: Reader> Rounds<R> {
             if !claims.acknowledge(span.first, self.common.tenure, span.extent.length) {
                 self.lanes.damage = Some(robbed(&span));
             }
-            lane.passed(lines, span.end());
             count::<R>(&mut self.counts, &mut self.tally, span.extent.positions);
+            // The last of those of one lane moves the head over all.
+            let batch = if told { 0 } else { claims.ring() / 4 };
+            if lane.passed(lines, span.end(), batch) {
+                self.common.seats.tell(self.common.place, &self.counts);
+            }
         }
-        self.common.seats.tell(self.common.place, &self.counts);
     }
 
     /// Leaves to a successor.
@@ -488,13 +508,13 @@ fn robbed(span: &Span) -> RingError {
 }
 
 impl<R> Lane<R> {
-    /// Something up to `end` was acknowledged: tells the producer if it waits for room, and moves the head now and then.
+    /// Something up to `end` was acknowledged: tells the producer if it waits for room, and moves the head if it is so far behind; whether it did.
     #[inline(always)]
-    fn passed(&mut self, lines: &Lines, end: u64) {
-        let batch = lines.spans().map_or(1, |claims| claims.ring() / 4);
+    fn passed(&mut self, lines: &Lines, end: u64, batch: u64) -> bool {
         // Not behind a head that others moved beyond.
         let behind = end.wrapping_sub(self.head);
-        if behind >= batch && behind < u64::MAX / 2 {
+        let moves = behind >= batch && behind < u64::MAX / 2;
+        if moves {
             // What is wrong with it is found where it is read.
             self.head = lines.pass_done().unwrap_or(end);
         }
@@ -505,6 +525,7 @@ impl<R> Lane<R> {
         if !matches!(lines.role(Side::Producer).state(), RoleState::Held(_)) {
             lines.consumers_bell().ring();
         }
+        moves
     }
 }
 
@@ -545,11 +566,21 @@ impl<R: Reader> Lanes<R> {
         self.consumers = common.seats.taken().max(1) as u64;
     }
 
-    #[inline]
+    /// Whether the turn of a lane goes on, and nothing else is to be looked at first.
+    #[inline(always)]
+    fn is_on_turn(&mut self, common: &Common) -> bool {
+        self.rounds = self.rounds.wrapping_add(1);
+        self.turn_left > 0
+            && self.lanes[self.current].sweep == Sweep::No
+            // Acquire, where it is another one than before: see `find`.
+            && self.changes == Some(common.table.lines().changes().load(Ordering::Relaxed))
+            && !self.rounds.is_multiple_of(EVERYWHERE)
+            && self.damage.is_none()
+    }
+
     fn find(&mut self, common: &Common, asked: u64, counts: &mut Counts) -> Result<Option<Span>, RingError> {
         // Acquire: who sees the number sees who came.
         let changes = common.table.lines().changes().load(Ordering::Acquire);
-        self.rounds = self.rounds.wrapping_add(1);
         if self.changes != Some(changes) || self.rounds.is_multiple_of(EVERYWHERE) {
             if self.rounds.is_multiple_of(EVERYWHERE) {
                 self.sweep_all();
@@ -559,13 +590,6 @@ impl<R: Reader> Lanes<R> {
         }
         if let Some(damage) = self.damage.take() {
             return Err(damage);
-        }
-        // The lane whose turn it is. What is wrong with it is found again, and told, in its round.
-        if self.turn_left > 0
-            && self.lanes[self.current].sweep == Sweep::No
-            && let Ok(Some(span)) = self.claim(common, self.current, asked)
-        {
-            return Ok(Some(span));
         }
         for _ in 0..self.listed.len() {
             let next = self.at.wrapping_add(1);
@@ -598,7 +622,7 @@ impl<R: Reader> Lanes<R> {
     }
 
     /// Claims what comes next in a lane, if there is something that nobody has.
-    #[inline]
+    #[inline(always)]
     fn claim(&mut self, common: &Common, index: usize, asked: u64) -> Result<Option<Span>, RingError> {
         let (lane, lines) = (&mut self.lanes[index], &common.table.lanes()[index]);
         let (Some(reader), Some(claims)) = (&mut lane.reader, lines.spans()) else { return Ok(None) };

@@ -8,7 +8,7 @@ use std::time::Instant;
 use ipc_core::peer::process::Process;
 use ipc_core::peer::{Claim, PeerDescription, PeerId, ROLE_ENTRY_SIZE, Role, RoleState, RoleTable};
 use ipc_core::sync::{
-    self, AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences,
+    self, AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, MODEL, Ordering, light_fence, register_for_heavy_fences,
     unmodelled,
 };
 use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
@@ -70,6 +70,9 @@ const STATUS_SHIFT: u32 = 62;
 const CLOSED: u64 = 1;
 const GAVE_UP: u64 = 2;
 const HANDED_OVER: u64 = 3;
+
+/// A producer of a lane whose consumers are many looks at their claims every so many looks that find no room.
+const PATIENCE: u32 = if MODEL { 1 } else { 64 };
 
 /// How one side of a ring is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,6 +253,22 @@ impl Lines {
             self.head().fetch_max(end, Ordering::AcqRel);
         }
         Ok(end)
+    }
+
+    /// The head, for a producer to which `enough` says of one whether it leaves room.
+    ///
+    /// Where consumers are many they move it when a quarter of the lane is done, or when they are told to acknowledge. A producer that looked at each claim instead would have it taken from the
+    /// consumer's cache at each one, and would go on with little room each time: with two producers that cost more than half of the rate. So it looks at the head, at the claims only
+    /// now and then, counted in `looks`, and whenever it has said that it sleeps: the look after that has to find what was acknowledged before.
+    #[inline(always)]
+    pub(crate) fn head_for_room(&self, looks: &mut u32, enough: impl Fn(u64) -> bool) -> Result<u64, RingError> {
+        // Pairs with the consumer's Release: its reads of those slots happened before we write them.
+        let head = self.head().load(Ordering::Acquire);
+        if self.spans().is_none() || enough(head) {
+            return Ok(head);
+        }
+        *looks = looks.wrapping_add(1);
+        if looks.is_multiple_of(PATIENCE) || self.bell(Side::Producer).is_awaited() { self.pass_done() } else { Ok(head) }
     }
 
     /// Where the last claim of a span ended, or another one did: a boundary between spans.

@@ -43,6 +43,8 @@ pub struct RecordProducer {
     holding_back: bool,
     /// What was published by all producers.
     counted: Counted,
+    /// Looks that found no room.
+    looks: u32,
     /// Room that a grant was given for and that did not come back: leaked, if it is found here.
     pub(super) lent: Option<Place>,
 }
@@ -64,6 +66,7 @@ impl RecordProducer {
             held_back: None,
             holding_back: false,
             counted,
+            looks: 0,
             lent: None,
         };
         producer.leave_hint();
@@ -119,7 +122,7 @@ impl RecordProducer {
 
     #[cold]
     fn refresh(&mut self, end: u64) -> Result<bool, RingError> {
-        look_for_room(&self.endpoint, &self.bytes, self.position, end, &mut self.limit)
+        look_for_room(&self.endpoint, &self.bytes, (self.position, end), &mut self.limit, &mut self.looks)
             .map_err(|error| self.endpoint.explain(error))
     }
 
@@ -160,9 +163,10 @@ impl RecordProducer {
     }
 
     fn wait_for_room(&mut self, len: usize, deadline: Option<Instant>) -> Result<Place, RingError> {
-        let Self { endpoint, bytes, position, offset, limit, .. } = self;
+        let Self { endpoint, bytes, position, offset, limit, looks, .. } = self;
         let place = bytes.place(*position, *offset, len);
-        endpoint.wait(deadline, || Ok(look_for_room(endpoint, bytes, *position, place.end, limit)?.then_some(place)))
+        let span = (*position, place.end);
+        endpoint.wait(deadline, || Ok(look_for_room(endpoint, bytes, span, limit, looks)?.then_some(place)))
     }
 
     /// Pushes a record if there is room.
@@ -403,20 +407,15 @@ impl Drop for Slice<'_> {
     }
 }
 
-/// Looks at the consumer's progress, and notes up to where a record may end; whether one may end at `end`.
+/// Looks at the consumer's progress, and notes up to where a record may end that is pushed at `position`; whether one may end at `end`.
 fn look_for_room(
     endpoint: &Endpoint,
     bytes: &Bytes,
-    position: u64,
-    end: u64,
+    (position, end): (u64, u64),
     limit: &mut u64,
+    looks: &mut u32,
 ) -> Result<bool, RingError> {
-    // Pairs with the consumer's Release: its reads happened before we write there.
-    let mut head = endpoint.lines().head().load(Ordering::Acquire);
-    if end > limit_of(head, bytes) {
-        // Consumers, where they are many, move it now and then only.
-        head = endpoint.lines().pass_done()?;
-    }
+    let head = endpoint.lines().head_for_room(looks, |head| end <= limit_of(head, bytes))?;
     let used = position.wrapping_sub(head);
     if used > bytes.ring {
         return Err(RingError::Corrupted { what: "the distance from head to tail", found: used, limit: bytes.ring });
