@@ -193,7 +193,7 @@ proptest! {
         let segment = scratch(1 << 20);
         let ring = ring(&segment, capacity, 1);
         let mut producer: RecordProducer = ring.producer().unwrap();
-        let mut consumers = [None, None, None];
+        let mut consumers: [Option<RecordConsumer>; 3] = [None, None, None];
         let (mut next, mut seen, mut bytes) = (0_u64, Vec::new(), Vec::new());
         for (what, who, len) in steps {
             match (what, &mut consumers[who]) {

@@ -765,7 +765,10 @@ impl<R: Reader> Lanes<R> {
             Sweep::No => Ok(None),
             Sweep::Returned | Sweep::Dead => {
                 let found = self.sweep(common, index, asked);
-                counts.taken_over = counts.taken_over.wrapping_add(u64::from(matches!(found, Ok(Some(_)))));
+                if matches!(found, Ok(Some(_))) {
+                    counts.taken_over = counts.taken_over.wrapping_add(1);
+                    common.seats.tell(common.place, counts);
+                }
                 found
             }
         };
