@@ -271,6 +271,21 @@ impl Heard {
     }
 }
 
+/// How everything stands, if nothing moves.
+fn state(segment: &Segment) -> String {
+    let typed = Ring::<[u64; 2]>::open(segment, "typed").unwrap();
+    let records = RecordRing::open(segment, "records").unwrap();
+    let said = mpsc::Ring::<Said>::open(segment, "said").unwrap();
+    let lanes = |lane| (typed.producer_side(lane), typed.lane_stats(lane), records.producer_side(lane), records.lane_stats(lane));
+    format!(
+        "{:#?}\n{:#?}\n{:#?}\n{:#?}",
+        (0..LANES).map(lanes).collect::<Vec<_>>(),
+        typed.consumers(),
+        records.consumers(),
+        said.stats()
+    )
+}
+
 #[test]
 fn streams_from_several_processes_are_shared_and_end() {
     if let Some((role, name)) = role() {
@@ -312,7 +327,7 @@ fn kill_all(kills: u64, records: bool, test: &str) {
             Ok(Some(news)) => heard.hear(news),
             Ok(None) => panic!("others are expected"),
             Err(RingError::PeerDied { side: Side::Producer, .. }) => {}
-            Err(error) => panic!("stuck: {error}"),
+            Err(error) => panic!("stuck: {error}; {}", state(&named.segment)),
         }
         until -= 1;
         if until == 0 {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use ipc_core::Error;
 use ipc_core::peer::{PeerId, RoleState};
 use ipc_core::sync::{MODEL, Ordering, light_fence, register_for_heavy_fences};
-use ipc_core::wait::{Interrupted, Wait};
+use ipc_core::wait::{Interrupted, SLICE, Wait};
 
 use crate::error::{RingError, Side};
 use crate::lanes::{Claim, Claims, Counts, Geometry, Seats, Spot, Table};
@@ -119,6 +119,8 @@ struct Lanes<R> {
     expected: u64,
     /// Tenures that the kernel said are not over, in one look.
     living: Vec<u64>,
+    /// When it was asked who lives.
+    asked: Instant,
     /// Whether it looked like the end when claims of the dead were looked for last.
     ending: bool,
 }
@@ -204,6 +206,7 @@ impl<R: Reader> Rounds<R> {
             damage: None,
             expected: 1,
             living: Vec::with_capacity(seats.count()),
+            asked: Instant::now(),
             ending: false,
         };
         // Those who were here before share from now on.
@@ -340,6 +343,13 @@ impl<R: Reader> Rounds<R> {
         common.seats.tell(common.place, counts);
         let (asked, holds) = (asked as u64, !self.held.is_empty());
         counts.times_empty = counts.times_empty.wrapping_add(1);
+        // Waits may all be short, because some lane has something, while another one's messages are a dead consumer's.
+        if lanes.asked.elapsed() >= SLICE {
+            match lanes.ask(common, holds) {
+                Ok(()) | Err(RingError::Closed(_)) => {}
+                Err(error) => return Err(common.handle.explain(error)),
+            }
+        }
         let lines = common.table.lines();
         let wait = Wait {
             bell: lines.consumers_bell(),
@@ -847,6 +857,7 @@ impl<R: Reader> Lanes<R> {
     #[cold]
     fn ask(&mut self, common: &Common, holds: bool) -> Result<(), RingError> {
         let segment = common.table.lines().region().segment();
+        self.asked = Instant::now();
         // One that waits may look at a page that is there still.
         segment.look_for_loss();
         common.handle.check_pages()?;
