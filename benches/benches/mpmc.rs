@@ -118,7 +118,8 @@ macro_rules! sides {
         let consumers = $consumers.iter().map(|core| {
             let mut consumer = ring.consumer().unwrap();
             consumer.set_strategy(WaitStrategy::spin_then_yield());
-            let pop: Pop = Box::new(move || while consumer.pop().unwrap().is_some_and(|value| black_box(value) < u64::MAX) {});
+            let pop: Pop =
+                Box::new(move || while consumer.pop().unwrap().is_some_and(|value| black_box(value) < u64::MAX) {});
             (*core, pop)
         });
         (producers, consumers.collect::<Vec<_>>())

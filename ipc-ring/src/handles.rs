@@ -44,9 +44,8 @@ use ipc_core::sync::{Ordering, fence};
 use ipc_core::{Error, Handle, Region, Slab, SlabError};
 
 use crate::error::{PushError, RingError, Side};
-use crate::ordered;
-use crate::{mpmc, mpsc};
 use crate::spsc::{Consumer, Producer, Ring, SideState};
+use crate::{mpmc, mpsc, ordered};
 
 /// A ring that can carry handles of a slab.
 ///

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use common::scratch;
-use ipc_core::wait::WaitStrategy;
 use ipc_core::segment::PayloadType;
+use ipc_core::wait::WaitStrategy;
 use ipc_core::{Error, ObjectKind, Segment};
 use ipc_ring::mpmc::{Consumer, Options, Producer, Ring, SideState};
 use ipc_ring::{RingError, Side};
@@ -401,7 +401,9 @@ fn a_producers_giving_up_is_told_to_one_consumer() {
 #[test]
 fn what_does_not_fit_is_an_error() {
     let segment = scratch(1 << 20);
-    for options in [Options::new(0), Options::new(1).lanes(0), Options::new(1).consumers(0), Options::new(1).consumers(1025)] {
+    for options in
+        [Options::new(0), Options::new(1).lanes(0), Options::new(1).consumers(0), Options::new(1).consumers(1025)]
+    {
         let made = Ring::<u64>::create(&segment, "ring", options);
         assert!(matches!(made, Err(Error::InvalidOption { .. })), "{options}");
         assert_eq!(Ring::<u64>::required_size(options), None);

@@ -276,7 +276,9 @@ fn state(segment: &Segment) -> String {
     let typed = Ring::<[u64; 2]>::open(segment, "typed").unwrap();
     let records = RecordRing::open(segment, "records").unwrap();
     let said = mpsc::Ring::<Said>::open(segment, "said").unwrap();
-    let lanes = |lane| (typed.producer_side(lane), typed.lane_stats(lane), records.producer_side(lane), records.lane_stats(lane));
+    let lanes = |lane| {
+        (typed.producer_side(lane), typed.lane_stats(lane), records.producer_side(lane), records.lane_stats(lane))
+    };
     format!(
         "{:#?}\n{:#?}\n{:#?}\n{:#?}",
         (0..LANES).map(lanes).collect::<Vec<_>>(),

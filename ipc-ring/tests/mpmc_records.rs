@@ -183,7 +183,10 @@ fn rings_that_cannot_be() {
     }
     let ring = RecordRing::open_or_create(&segment, "ring", Options::new(64).lanes(1)).unwrap();
     assert_eq!((ring.capacity(), ring.max_record(), ring.places()), (64, 32, 64));
-    assert!(matches!(RecordRing::open_or_create(&segment, "ring", Options::new(64)), Err(Error::ObjectMismatch { .. })));
+    assert!(matches!(
+        RecordRing::open_or_create(&segment, "ring", Options::new(64)),
+        Err(Error::ObjectMismatch { .. })
+    ));
 }
 
 proptest! {

@@ -103,7 +103,10 @@ const ORDERINGS: &[Mutation] = &[
     mutation(
         "cell's control word, who takes over: Acquire → Relaxed",
         CURSOR,
-        &[("self.control().load(Ordering::Acquire)", "self.control().load(Ordering::Relaxed)")],
+        &[(
+            "let published = self.control().load(Ordering::Acquire)",
+            "let published = self.control().load(Ordering::Relaxed)",
+        )],
         CaughtBy("takeover_late"),
     ),
     mutation(
@@ -301,6 +304,15 @@ const ORDERINGS: &[Mutation] = &[
         CaughtBy("lanes_asleep"),
     ),
     mutation(
+        "cell's control word, one of many consumers: Acquire → Relaxed",
+        CURSOR,
+        &[(
+            "let mut published = self.control().load(Ordering::Acquire)",
+            "let mut published = self.control().load(Ordering::Relaxed)",
+        )],
+        CaughtBy("shared_pushed"),
+    ),
+    mutation(
         "claim word, who looks: Acquire → Relaxed",
         CLAIMS,
         &[("self.word(spot).load(Ordering::Acquire)", "self.word(spot).load(Ordering::Relaxed)")],
@@ -479,7 +491,7 @@ const STEPS: &[Mutation] = &[
     mutation(
         "the producer of a full lane does not look at claims",
         ENDPOINT,
-        &[("is_awaited() { self.pass_done() } else", "is_awaited() { Ok(head) } else")],
+        &[("            self.pass_done()\n        } else {", "            Ok(head)\n        } else {")],
         CaughtBy("shared_full"),
     ),
     mutation(
@@ -535,8 +547,8 @@ const STEPS: &[Mutation] = &[
         BELL,
         &[
             (
-                "        if self.many {\n            // The bit",
-                "        futex_wake(self.word);\n        if self.many {\n            // The bit",
+                "        if self.many {\n            // While",
+                "        futex_wake(self.word);\n        if self.many {\n            // While",
             ),
             ("        }\n        futex_wake(self.word);", "        }"),
         ],
@@ -551,7 +563,7 @@ const STEPS: &[Mutation] = &[
     mutation(
         "of several sleepers, clearing does not count",
         BELL,
-        &[("(word | SLEEPING).wrapping_add(1)", "{ let _ = word; NOBODY }")],
+        &[("word.wrapping_add(1)", "NOBODY")],
         CaughtBy("sleep"),
     ),
     mutation(
@@ -684,8 +696,8 @@ const STEPS: &[Mutation] = &[
         "records: a line less is left between tail and head",
         RECORDS,
         &[(
-            "*limit = (head / LINE * LINE).wrapping_add(bytes.ring - LINE);",
-            "*limit = (head / LINE * LINE).wrapping_add(bytes.ring);",
+            "    (head / LINE * LINE).wrapping_add(bytes.ring - LINE)\n",
+            "    (head / LINE * LINE).wrapping_add(bytes.ring)\n",
         )],
         CaughtBy("records_in"),
     ),

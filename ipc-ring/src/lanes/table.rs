@@ -122,7 +122,9 @@ impl Geometry {
             region.u64_at(side_word(Side::Consumer, FENCES)).store(1, Ordering::Relaxed);
         }
         (0..places.count).for_each(|lane| places.name(region, lane, "producer"));
-        for (index, word) in [self.capacity, self.extent, self.lanes as u64, self.consumers as u64].into_iter().enumerate() {
+        for (index, word) in
+            [self.capacity, self.extent, self.lanes as u64, self.consumers as u64].into_iter().enumerate()
+        {
             region.u64_at(GEOMETRY + 8 * index).store(word, Ordering::Relaxed);
         }
     }
@@ -142,9 +144,9 @@ impl Geometry {
             let [capacity, lanes, consumers] = [capacity, lanes, consumers].map(usize::try_from);
             Some(Shape { capacity: capacity.ok()?, lanes: lanes.ok()?, consumers: consumers.ok()? })
         };
-        let derived = shape()
-            .and_then(|shape| Self::new(shape, derive(shape.capacity as u64)?))
-            .filter(|derived| many == (consumers > 0) && derived.extent == extent && derived.size == object.region.len() as u64);
+        let derived = shape().and_then(|shape| Self::new(shape, derive(shape.capacity as u64)?)).filter(|derived| {
+            many == (consumers > 0) && derived.extent == extent && derived.size == object.region.len() as u64
+        });
         derived.ok_or_else(|| {
             object.corrupted(
                 "the geometry of the ring",
@@ -177,9 +179,8 @@ impl Table {
     pub(crate) fn new(object: &Object, geometry: &Geometry) -> Result<Self, Error> {
         let lines = Lines::new(object)?;
         let announcements = Announcements::new(&object.region, SHARED, geometry.lanes);
-        let lane = |index: usize| {
-            lines.lane(geometry.lane_at(index), geometry.lane, Announcement::new(announcements, index))
-        };
+        let lane =
+            |index: usize| lines.lane(geometry.lane_at(index), geometry.lane, Announcement::new(announcements, index));
         let lanes = (0..geometry.lanes).map(lane).collect();
         Ok(Self { lines, lanes, consumed: Consumed::ByOne(announcements) })
     }

@@ -67,8 +67,8 @@ impl Reader for Records {
 
     #[inline(always)]
     fn has_news(&mut self, spot: Spot) -> bool {
-        // Acquire: pairs with the commit's Release. At an old boundary anything may stand here.
-        self.bytes.control(spot.offset).load(Ordering::Acquire) != 0
+        // Only whether it is worth the look in `walk`, which acquires. At an old boundary anything may stand here.
+        self.bytes.control(spot.offset).load(Ordering::Relaxed) != 0
     }
 
     #[inline]

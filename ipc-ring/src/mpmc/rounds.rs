@@ -698,7 +698,9 @@ impl<R: Reader> Lanes<R> {
             }
             let positions = claims.positions(spot, length);
             // A length that does not stand in the claim may be of a later lap by now.
-            if length == 0 && lines.head().load(Ordering::Acquire).wrapping_sub(spot.position).wrapping_sub(1) < u64::MAX / 2 {
+            if length == 0
+                && lines.head().load(Ordering::Acquire).wrapping_sub(spot.position).wrapping_sub(1) < u64::MAX / 2
+            {
                 lane.next = claims.spot(lines.head().load(Ordering::Acquire));
                 continue;
             }

@@ -299,8 +299,8 @@ impl<T: Payload> Cursor<T> {
     /// Whether anything was published from here on, as it seems.
     #[inline(always)]
     pub(crate) fn has_news(&self) -> bool {
-        // Acquire: what is published is read behind it. Pairs with the producer's Release.
-        self.is_news(self.control().load(Ordering::Acquire))
+        // Only whether it is worth the look in `published`, which acquires.
+        self.is_news(self.control().load(Ordering::Relaxed))
     }
 
     /// How many items are published from here on, where a publication or a claim ended: follows control words as long as it is less than `most`.

@@ -8,8 +8,8 @@ use std::time::Instant;
 use ipc_core::peer::process::Process;
 use ipc_core::peer::{Claim, PeerDescription, PeerId, ROLE_ENTRY_SIZE, Role, RoleState, RoleTable};
 use ipc_core::sync::{
-    self, AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, MODEL, Ordering, light_fence, register_for_heavy_fences,
-    unmodelled,
+    self, AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, MODEL, Ordering, light_fence,
+    register_for_heavy_fences, unmodelled,
 };
 use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Object, Region};
@@ -268,7 +268,11 @@ impl Lines {
             return Ok(head);
         }
         *looks = looks.wrapping_add(1);
-        if looks.is_multiple_of(PATIENCE) || self.bell(Side::Producer).is_awaited() { self.pass_done() } else { Ok(head) }
+        if looks.is_multiple_of(PATIENCE) || self.bell(Side::Producer).is_awaited() {
+            self.pass_done()
+        } else {
+            Ok(head)
+        }
     }
 
     /// Where the last claim of a span ended, or another one did: a boundary between spans.
