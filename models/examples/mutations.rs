@@ -56,7 +56,9 @@ const RECORDS: &str = "ipc-ring/src/spsc/record_producer.rs";
 const RING: &str = "ipc-ring/src/spsc/ring.rs";
 const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
 const CLAIMS: &str = "ipc-ring/src/lanes/claims.rs";
-const SHARED_CONSUMER: &str = "ipc-ring/src/mpmc/rounds.rs";
+const SHARED_CONSUMER: &str = "ipc-ring/src/mpmc/rounds/mod.rs";
+const SPANS: &str = "ipc-ring/src/mpmc/rounds/spans.rs";
+const VISITS: &str = "ipc-ring/src/mpmc/rounds/visits.rs";
 const SHARED_RING: &str = "ipc-ring/src/mpmc/ring.rs";
 const ANNOUNCEMENT: &str = "ipc-ring/src/lanes/announcement.rs";
 const LANE_PRODUCER: &str = "ipc-ring/src/mpsc/producer.rs";
@@ -338,13 +340,13 @@ const ORDERINGS: &[Mutation] = &[
     ),
     mutation(
         "end of a claim, hint: Release → Relaxed",
-        SHARED_CONSUMER,
+        SPANS,
         &[("store(lane.next.position, Ordering::Release)", "store(lane.next.position, Ordering::Relaxed)")],
         CaughtBy("shared_slices"),
     ),
     mutation(
         "end of a claim, hint: Acquire → Relaxed",
-        SHARED_CONSUMER,
+        SPANS,
         &[("next_claim().load(Ordering::Acquire)", "next_claim().load(Ordering::Relaxed)")],
         CaughtBy("shared_slices"),
     ),
@@ -359,7 +361,7 @@ const ORDERINGS: &[Mutation] = &[
     ),
     mutation(
         "given back: Acquire → Relaxed",
-        SHARED_CONSUMER,
+        VISITS,
         &[("given_back().swap(0, Ordering::Acquire)", "given_back().swap(0, Ordering::Relaxed)")],
         CaughtBy("shared_given_back"),
     ),
@@ -371,7 +373,7 @@ const ORDERINGS: &[Mutation] = &[
     ),
     mutation(
         "changes: Acquire → Relaxed",
-        SHARED_CONSUMER,
+        VISITS,
         &[("changes().load(Ordering::Acquire)", "changes().load(Ordering::Relaxed)")],
         CaughtBy("shared_comes"),
     ),
@@ -478,13 +480,13 @@ const STEPS: &[Mutation] = &[
     ),
     mutation(
         "who has claimed something is taken for dead",
-        SHARED_CONSUMER,
+        SPANS,
         &[("lost = common.seats.is_over(tenure, segment);", "lost = segment.size() > 0;")],
         CaughtBy("shared_taken_over"),
     ),
     mutation(
         "what the dead had is not looked for",
-        SHARED_CONSUMER,
+        VISITS,
         &[("        self.ending = ending;\n        self.sweep_all();", "        self.ending = ending;")],
         CaughtBy("shared_killed_consumer"),
     ),
@@ -508,7 +510,7 @@ const STEPS: &[Mutation] = &[
     ),
     mutation(
         "the end is told while another consumer has something",
-        SHARED_CONSUMER,
+        VISITS,
         &[("reader.has_news(claims.spot(head))", "reader.has_news(claims.spot(head)) && holds")],
         CaughtBy("shared_end"),
     ),
