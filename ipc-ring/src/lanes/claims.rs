@@ -45,8 +45,11 @@ const DONE: u64 = 3;
 /// The longest span, in the units of the claim's length.
 pub(crate) const LONGEST: u64 = LENGTH_MASK;
 
-/// Beside the length of a span that is too long for its word.
-const LONG: u64 = 1 << 63;
+/// Bits for the length of a span that is too long for its claim: in the word behind, between the lap and a state of 0.
+const LONG_BITS: u32 = LAP_SHIFT - LENGTH_SHIFT;
+const LONG_MASK: u64 = (1 << LONG_BITS) - 1;
+/// The most positions that a lane can have if such spans begin there, in the units of a claim's length.
+pub(crate) const MOST_UNITS: u64 = LONG_MASK;
 
 /// A position, and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -235,21 +238,22 @@ impl Claims {
     /// Notes the length of a message that is too long for a claim: before it is published.
     pub(crate) fn note_long(&self, spot: Spot, positions: u64) {
         if positions / self.layout.unit > LONGEST {
-            // Release: pairs with the Acquire in `positions`.
-            self.second(spot).store(LONG | positions, Ordering::Release);
+            let second = self.second(spot);
+            // With its lap, as every word has: whoever is late and takes this for a boundary of an earlier lap finds out. Release: pairs with the Acquire in `positions`.
+            let word = (second.lap & LAP_MASK) << LAP_SHIFT | (positions / self.layout.unit) << LENGTH_SHIFT;
+            self.word(second).store(word, Ordering::Release);
         }
     }
 
     /// The word behind a span's first: in the middle of one that is long.
-    fn second(&self, spot: Spot) -> &AtomicU64 {
-        self.at((spot.offset / self.layout.grain + 1) % self.layout.ring.div_ceil(self.layout.grain))
+    fn second(&self, spot: Spot) -> Spot {
+        self.advance(spot, self.layout.grain.min(self.layout.ring))
     }
 
     /// How many positions a span takes that has this length; at most a lap. A length of 0 stands for one message that is too long for a word.
     pub(crate) fn positions(&self, spot: Spot, length: u64) -> Result<u64, RingError> {
         let positions = match length {
-            // Acquire: if a producer of a later lap wrote it, the head that let it is seen by the look at the head that follows.
-            0 if self.layout.unit > 1 => self.second(spot).load(Ordering::Acquire) ^ LONG,
+            0 if self.layout.unit > 1 => self.long(spot),
             length => length * self.layout.unit,
         };
         if positions == 0 || positions > self.layout.ring || !positions.is_multiple_of(self.layout.unit) {
@@ -257,6 +261,15 @@ impl Claims {
             return Err(RingError::Corrupted { what, found: positions, limit });
         }
         Ok(positions)
+    }
+
+    /// What a producer noted of a message that is too long for its claim; 0 if that is not of this lap.
+    fn long(&self, spot: Spot) -> u64 {
+        let second = self.second(spot);
+        // Acquire: if a producer of a later lap wrote it, the head that let it is seen by the look at the head that follows.
+        let word = self.word(second).load(Ordering::Acquire);
+        let noted = word >> LAP_SHIFT == second.lap & LAP_MASK && word & 3 == 0;
+        if noted { (word >> LENGTH_SHIFT & LONG_MASK) * self.layout.unit } else { 0 }
     }
 
     /// What `head` holds, and where the acknowledged part ends that reaches on from there. Ends after a lap, whatever stands in the words.
@@ -342,10 +355,17 @@ mod tests {
         assert!(claims.positions(spot, 0).is_err(), "not noted");
         claims.note_long(spot, 8);
         assert!(claims.positions(spot, 0).is_err(), "short");
-        object.region.u64_at(64 + 8).store(LONG | 648, Ordering::Relaxed);
-        assert!(claims.positions(spot, 0).is_err(), "more than a lap");
-        object.region.u64_at(64 + 8).store(LONG | 640, Ordering::Relaxed);
-        assert_eq!(claims.positions(spot, 0), Ok(640));
+        let long = |lap: u64, positions: u64| {
+            object.region.u64_at(64 + 8).store(lap << LAP_SHIFT | positions / 8 << LENGTH_SHIFT, Ordering::Relaxed);
+            claims.positions(spot, 0)
+        };
+        assert!(long(1, 648).is_err(), "more than a lap");
+        assert!(long(0, 640).is_err() && long(2, 640).is_err(), "of another lap");
+        assert_eq!(long(1, 640), Ok(640));
+        // Of the lap before, where a span begins now: nobody has claimed it.
+        assert_eq!(say(&claims, 2 * 640 + 32), Claim::Free);
+        // Of a later one, to who is late.
+        assert_eq!(say(&claims, 32), Claim::Later);
     }
 
     proptest! {

@@ -11,7 +11,7 @@ mod seats;
 mod table;
 
 pub(crate) use announcement::{Announcement, Announcements};
-pub(crate) use claims::{Claim, Claims, ClaimsLayout, LONGEST, Spot};
+pub(crate) use claims::{Claim, Claims, ClaimsLayout, LONGEST, MOST_UNITS, Spot};
 pub use seats::ConsumerInfo;
 pub(crate) use seats::{Counts, MOST_CONSUMERS, Seats};
 pub use table::Options;

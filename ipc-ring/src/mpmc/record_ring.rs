@@ -10,7 +10,7 @@ use super::records::Records;
 use super::ring::{TURN_BYTES, check_options, ring};
 use super::rounds::Rounds;
 use crate::error::{RingError, Side};
-use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, Seats, Table};
+use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, MOST_UNITS, Seats, Table};
 use crate::record;
 use crate::spsc::bytes::Bytes;
 use crate::spsc::endpoint::Lines;
@@ -21,6 +21,9 @@ use crate::spsc::{SideState, Stats};
 
 /// The kind of [`RecordRing`]: the code holds the layout's version.
 const RECORDS: ObjectKind = ObjectKind { name: "mpmc ring of records", code: u64::from_le_bytes(*b"mpmcrec\x01") };
+
+/// The largest capacity of a lane.
+const MAX_CAPACITY: u64 = 1 << 31;
 
 /// A ring of records of any length from many producers to many consumers, without a side: to make it before a `fork`, to claim a side later, or
 /// to watch it.
@@ -45,15 +48,14 @@ impl RecordRing {
     ///
     /// # Errors
     ///
-    /// As [`Ring::create`](super::Ring::create); the capacity is at least 64 bytes and at most 2^40.
+    /// As [`Ring::create`](super::Ring::create); the capacity is at least 64 bytes and at most 2^31.
     pub fn create(segment: &Segment, name: &str, options: impl Into<Options>) -> Result<Self, Error> {
         let options = options.into();
         let geometry = Self::geometry(options).ok_or_else(|| Error::InvalidOption {
             option: "capacity, lanes and consumers",
             expected: format!(
-                "{} to {} bytes, 1 to 1024 lanes and consumers, and what can be addressed",
-                record::MIN_CAPACITY,
-                record::MAX_CAPACITY
+                "{} to {MAX_CAPACITY} bytes, 1 to 1024 lanes and consumers, and what can be addressed",
+                record::MIN_CAPACITY
             ),
             found: options.to_string(),
         })?;
@@ -61,7 +63,9 @@ impl RecordRing {
     }
 
     fn extent(capacity: u64) -> Option<u64> {
+        // A claim has to be able to say how long a record is.
         record::ring_bytes(capacity)
+            .filter(|bytes| capacity <= MAX_CAPACITY && bytes / record::CONTROL as u64 <= MOST_UNITS)
     }
 
     fn claims(extent: u64) -> Option<ClaimsLayout> {
