@@ -356,16 +356,15 @@ fn kill_all(kills: u64, records: bool, test: &str) {
         match said.try_pop() {
             Ok(news) => heard.hear(news),
             Err(RingError::PeerDied { .. }) => {}
-            Err(RingError::Empty) => match said.check_producers() {
-                Ok(()) => {
-                    if let Ok(news) = said.try_pop() {
-                        heard.hear(news);
-                    } else {
-                        break;
+            Err(RingError::Empty) => {
+                // What a dead one had said comes before its death is told.
+                if said.check_producers().is_ok() {
+                    match said.try_pop() {
+                        Ok(news) => heard.hear(news),
+                        Err(_) => break,
                     }
                 }
-                Err(_) => {}
-            },
+            }
             Err(error) => panic!("{error}"),
         }
     }
