@@ -356,7 +356,7 @@ mod tests {
         claims.note_long(spot, 8);
         assert!(claims.positions(spot, 0).is_err(), "short");
         let long = |lap: u64, positions: u64| {
-            object.region.u64_at(64 + 8).store(lap << LAP_SHIFT | positions / 8 << LENGTH_SHIFT, Ordering::Relaxed);
+            object.region.u64_at(64 + 8).store(lap << LAP_SHIFT | (positions / 8) << LENGTH_SHIFT, Ordering::Relaxed);
             claims.positions(spot, 0)
         };
         assert!(long(1, 648).is_err(), "more than a lap");
