@@ -89,8 +89,8 @@ fn what_was_not_acknowledged_goes_to_another() {
     }
     let mut first = ring.consumer().unwrap();
     let mut bytes = Vec::new();
-    for number in 0..3 {
-        assert_eq!(first.try_pop(&mut bytes), Ok(8 + lengths[number]));
+    for len in &lengths[..3] {
+        assert_eq!(first.try_pop(&mut bytes), Ok(8 + len));
     }
     first.acknowledge();
     assert_eq!(number(&first.try_peek().unwrap()), 3);
