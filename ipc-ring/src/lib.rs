@@ -1,6 +1,6 @@
 //! Lock-free rings between processes, as objects in a [`Segment`](ipc_core::Segment).
 //!
-//! [`spsc`] is the one-to-one ring, [`mpsc`] the one with many producers, [`ordered`] that with one order over all of them; [`broadcast`] brings every message to each of many consumers. Each is there twice: for values of one
+//! [`spsc`] is the one-to-one ring, [`mpsc`] the one with many producers, [`ordered`] that with one order over all of them; [`mpmc`] brings every message to one of many consumers, [`broadcast`] to each of them. Each is there twice: for values of one
 //! type ([`spsc::Producer`], [`spsc::Consumer`]) and for records of any length ([`spsc::RecordProducer`], [`spsc::RecordConsumer`]). [`cell`] keeps the latest value of something, alone or many
 //! under keys; [`journal`] is a log that survives a loss of power; [`handles`] moves the slots of slabs through rings. docs/CHOOSING.md says which is for what. The same verb means the same act in
 //! every ring:
@@ -47,6 +47,7 @@ pub mod broadcast;
 pub mod cell;
 pub mod handles;
 pub mod journal;
+pub mod mpmc;
 pub mod mpsc;
 pub mod ordered;
 pub mod spsc;

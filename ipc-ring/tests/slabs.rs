@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{Killed, Named, eventually, role, scratch, start};
 use ipc_core::segment::PayloadType;
-use ipc_core::slab::Shared;
+use ipc_core::slab::{Received, Shared};
 use ipc_core::{Handle, Object, ObjectKind, Segment, Slab, SlabError};
 use ipc_ring::handles::{HandleError, Lossy, Receiver, Sender};
 use ipc_ring::spsc::Ring;
@@ -478,4 +478,37 @@ fn killed_processes_leave_no_slot_behind() {
 #[ignore = "a minute: the full count"]
 fn a_thousand_kills_leave_no_slot_behind() {
     storm(1000);
+}
+
+#[test]
+fn several_receivers_share_slots_and_the_last_releases_what_is_left() {
+    let segment = common::scratch(1 << 20);
+    let frames = Slab::<[u64; 8]>::create(&segment, "frames", 16).unwrap();
+    let options = ipc_ring::mpmc::Options::new(16).lanes(2).consumers(2);
+    let ring = ipc_ring::mpmc::Ring::<Handle>::create(&segment, "ring", options).unwrap();
+    let mut sender = Sender::new(&frames, ring.clone()).unwrap();
+    let mut receivers = [Receiver::new(&frames, ring.clone()).unwrap(), Receiver::new(&frames, ring).unwrap()];
+    let mut send = |number: u64| {
+        let mut frame = frames.allocate().unwrap();
+        frame[0] = number;
+        sender.send(frame).map_err(|refused| refused.reason).unwrap();
+    };
+    (0..8).for_each(&mut send);
+    let mut got = Vec::new();
+    for round in 0..4 {
+        if let Received::Slot(frame) = receivers[round % 2].try_recv().unwrap() {
+            got.push(frame[0]);
+        }
+    }
+    let [one, mut two] = receivers;
+    one.close();
+    while let Ok(Received::Slot(frame)) = two.try_recv() {
+        got.push(frame[0]);
+    }
+    got.sort_unstable();
+    assert_eq!(got, (0..8).collect::<Vec<_>>());
+    (8..12).for_each(&mut send);
+    drop((sender, two));
+    let all: Vec<_> = (0..16).map(|_| frames.allocate().unwrap()).collect();
+    assert_eq!(all.len(), 16, "nothing is left in the ring");
 }

@@ -58,6 +58,11 @@ const RECORD_CONSUMER: &str = "ipc-ring/src/spsc/record_consumer.rs";
 const RECORDS: &str = "ipc-ring/src/spsc/record_producer.rs";
 const RING: &str = "ipc-ring/src/spsc/ring.rs";
 const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
+const CLAIMS: &str = "ipc-ring/src/lanes/claims.rs";
+const SHARED_CONSUMER: &str = "ipc-ring/src/mpmc/rounds/mod.rs";
+const SPANS: &str = "ipc-ring/src/mpmc/rounds/spans.rs";
+const VISITS: &str = "ipc-ring/src/mpmc/rounds/visits.rs";
+const SHARED_RING: &str = "ipc-ring/src/mpmc/ring.rs";
 const ANNOUNCEMENT: &str = "ipc-ring/src/lanes/announcement.rs";
 const LANE_PRODUCER: &str = "ipc-ring/src/mpsc/producer.rs";
 const ROUNDS: &str = "ipc-ring/src/mpsc/rounds.rs";
@@ -107,7 +112,10 @@ const ORDERINGS: &[Mutation] = &[
     mutation(
         "cell's control word, who takes over: Acquire → Relaxed",
         CURSOR,
-        &[("self.control().load(Ordering::Acquire)", "self.control().load(Ordering::Relaxed)")],
+        &[(
+            "let published = self.control().load(Ordering::Acquire)",
+            "let published = self.control().load(Ordering::Relaxed)",
+        )],
         CaughtBy("takeover_late"),
     ),
     mutation(
@@ -117,24 +125,15 @@ const ORDERINGS: &[Mutation] = &[
         CaughtBy("typed_full"),
     ),
     mutation(
-        "head, producer of values: Acquire → Relaxed",
-        PRODUCER,
-        &[("head().load(Ordering::Acquire)", "head().load(Ordering::Relaxed)")],
+        "head, producer: Acquire → Relaxed",
+        ENDPOINT,
+        &[("let head = self.head().load(Ordering::Acquire);", "let head = self.head().load(Ordering::Relaxed);")],
         CaughtBy("typed_full"),
     ),
     mutation(
-        "head, producer of records: Acquire → Relaxed",
-        RECORDS,
-        &[(
-            "let head = endpoint.lines().head().load(Ordering::Acquire)",
-            "let head = endpoint.lines().head().load(Ordering::Relaxed)",
-        )],
-        CaughtBy("records_in"),
-    ),
-    mutation(
         "head, producer that drains: Acquire → Relaxed",
-        SIDES,
-        &[("head.load(Ordering::Acquire)", "head.load(Ordering::Relaxed)")],
+        ENDPOINT,
+        &[("Ok(self.head().load(Ordering::Acquire))", "Ok(self.head().load(Ordering::Relaxed))")],
         CaughtBy("typed_drain"),
     ),
     mutation(
@@ -314,6 +313,78 @@ const ORDERINGS: &[Mutation] = &[
         CaughtBy("lanes_asleep"),
     ),
     mutation(
+        "cell's control word, one of many consumers: Acquire → Relaxed",
+        CURSOR,
+        &[(
+            "let mut published = self.control().load(Ordering::Acquire)",
+            "let mut published = self.control().load(Ordering::Relaxed)",
+        )],
+        CaughtBy("shared_pushed"),
+    ),
+    mutation(
+        "claim word, who looks: Acquire → Relaxed",
+        CLAIMS,
+        &[("self.word(spot).load(Ordering::Acquire)", "self.word(spot).load(Ordering::Relaxed)")],
+        CaughtBy("shared_full"),
+    ),
+    mutation(
+        "claim word: AcqRel → Acquire",
+        CLAIMS,
+        &[("compare_exchange(found, to, Ordering::AcqRel,", "compare_exchange(found, to, Ordering::Acquire,")],
+        CaughtBy("shared_full"),
+    ),
+    mutation(
+        "claim word: AcqRel → Release",
+        CLAIMS,
+        &[("compare_exchange(found, to, Ordering::AcqRel,", "compare_exchange(found, to, Ordering::Release,")],
+        ByNone("the look before it acquires; nothing is read of what came since"),
+    ),
+    mutation(
+        "head, who moves it: AcqRel → Relaxed",
+        ENDPOINT,
+        &[("fetch_max(end, Ordering::AcqRel)", "fetch_max(end, Ordering::Relaxed)")],
+        CaughtBy("shared_full"),
+    ),
+    mutation(
+        "end of a claim, hint: Release → Relaxed",
+        SPANS,
+        &[("store(lane.next.position, Ordering::Release)", "store(lane.next.position, Ordering::Relaxed)")],
+        CaughtBy("shared_slices"),
+    ),
+    mutation(
+        "end of a claim, hint: Acquire → Relaxed",
+        SPANS,
+        &[("next_claim().load(Ordering::Acquire)", "next_claim().load(Ordering::Relaxed)")],
+        CaughtBy("shared_slices"),
+    ),
+    mutation(
+        "given back: Release → Relaxed",
+        SHARED_CONSUMER,
+        &[(
+            "                // Release: who takes note of it finds the span given back.\n                lines.given_back().store(1, Ordering::Release);",
+            "                lines.given_back().store(1, Ordering::Relaxed);",
+        )],
+        CaughtBy("shared_given_back"),
+    ),
+    mutation(
+        "given back: Acquire → Relaxed",
+        VISITS,
+        &[("given_back().swap(0, Ordering::Acquire)", "given_back().swap(0, Ordering::Relaxed)")],
+        CaughtBy("shared_given_back"),
+    ),
+    mutation(
+        "changes: Release → Relaxed",
+        ENDPOINT,
+        &[("fetch_add(1, Ordering::Release)", "fetch_add(1, Ordering::Relaxed)")],
+        CaughtBy("shared_comes"),
+    ),
+    mutation(
+        "changes: Acquire → Relaxed",
+        VISITS,
+        &[("changes().load(Ordering::Acquire)", "changes().load(Ordering::Relaxed)")],
+        CaughtBy("shared_comes"),
+    ),
+    mutation(
         "no fence between watch word and look",
         ROUNDS,
         &[("self.barriers = heavy_fence();", "let _ = heavy_fence;")],
@@ -429,6 +500,81 @@ const STEPS: &[Mutation] = &[
         CaughtBy("sleep_"),
     ),
     mutation(
+        "a span is claimed by a store",
+        CLAIMS,
+        &[(
+            "self.word(spot).compare_exchange(found, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
+            "{ self.word(spot).store(to, Ordering::Release); found != to }",
+        )],
+        CaughtBy("shared_claims"),
+    ),
+    mutation(
+        "a part is acknowledged before the rest is claimed",
+        CLAIMS,
+        &[(
+            "        self.word(rest).store(word(rest, behind, tenure, length - first), Ordering::Relaxed);\n        self.swap(spot, word(spot, CLAIMED, tenure, length), word(spot, before, tenure, first))",
+            "        let ours = self.swap(spot, word(spot, CLAIMED, tenure, length), word(spot, before, tenure, first));\n        self.word(rest).store(word(rest, behind, tenure, length - first), Ordering::Relaxed);\n        ours",
+        )],
+        CaughtBy("shared_killed_consumer"),
+    ),
+    mutation(
+        "who has claimed something is taken for dead",
+        SPANS,
+        &[("lost = common.seats.is_over(tenure, segment);", "lost = segment.size() > 0;")],
+        CaughtBy("shared_taken_over"),
+    ),
+    mutation(
+        "what the dead had is not looked for",
+        VISITS,
+        &[("        self.ending = ending;\n        self.sweep_all();", "        self.ending = ending;")],
+        CaughtBy("shared_killed_consumer"),
+    ),
+    mutation(
+        "the producer of a full lane does not look at claims",
+        ENDPOINT,
+        &[("            self.pass_done()\n        } else {", "            Ok(head)\n        } else {")],
+        CaughtBy("shared_full"),
+    ),
+    mutation(
+        "a slice leaves no marks",
+        CURSOR,
+        &[("if marked && !values.is_empty() {", "if false && marked && !values.is_empty() {")],
+        CaughtBy("shared_slices"),
+    ),
+    mutation(
+        "a dead producer's marks stay",
+        SHARED_RING,
+        &[("            cursor.clear_marks(SPAN);\n", "            let _ = SPAN;\n")],
+        CaughtBy("shared_killed_producer"),
+    ),
+    mutation(
+        "the end is told while another consumer has something",
+        VISITS,
+        &[("reader.has_news(claims.spot(head))", "reader.has_news(claims.spot(head)) && holds")],
+        CaughtBy("shared_end"),
+    ),
+    mutation(
+        "the last acknowledgement wakes no consumer",
+        SHARED_CONSUMER,
+        &[("            lines.consumers_bell().ring();\n", "            let _ = lines.consumers_bell();\n")],
+        CaughtBy("shared_end"),
+    ),
+    mutation(
+        "acknowledging wakes no producer of a lane",
+        SHARED_CONSUMER,
+        &[("        light_fence();\n        lines.bell(Side::Producer).ring();", "        light_fence();")],
+        CaughtBy("shared_asleep_when_full"),
+    ),
+    mutation(
+        "what is given back is not told of",
+        SHARED_CONSUMER,
+        &[(
+            "                // Release: who takes note of it finds the span given back.\n                lines.given_back().store(1, Ordering::Release);",
+            "                let _ = lines.given_back();",
+        )],
+        CaughtBy("shared_given_back"),
+    ),
+    mutation(
         "the fence stands before the announcement",
         BELL,
         &[(
@@ -442,8 +588,8 @@ const STEPS: &[Mutation] = &[
         BELL,
         &[
             (
-                "        if self.many {\n            // The bit",
-                "        futex_wake(self.word);\n        if self.many {\n            // The bit",
+                "        if self.many {\n            // While",
+                "        futex_wake(self.word);\n        if self.many {\n            // While",
             ),
             ("        }\n        futex_wake(self.word);", "        }"),
         ],
@@ -458,7 +604,7 @@ const STEPS: &[Mutation] = &[
     mutation(
         "of several sleepers, clearing does not count",
         BELL,
-        &[("(word | SLEEPING).wrapping_add(1)", "{ let _ = word; NOBODY }")],
+        &[("word.wrapping_add(1)", "NOBODY")],
         CaughtBy("sleep"),
     ),
     mutation(
@@ -591,8 +737,8 @@ const STEPS: &[Mutation] = &[
         "records: a line less is left between tail and head",
         RECORDS,
         &[(
-            "*limit = (head / LINE * LINE).wrapping_add(bytes.ring - LINE);",
-            "*limit = (head / LINE * LINE).wrapping_add(bytes.ring);",
+            "    (head / LINE * LINE).wrapping_add(bytes.ring - LINE)\n",
+            "    (head / LINE * LINE).wrapping_add(bytes.ring)\n",
         )],
         CaughtBy("records_in"),
     ),

@@ -7,6 +7,7 @@ use ipc_core::Segment;
 use ipc_core::sync::model::{Execution, mortal};
 use ipc_core::wait::WaitStrategy;
 use ipc_ring::RingError;
+use ipc_ring::mpmc;
 use ipc_ring::spsc::{RecordRing, Ring};
 use models::{Line, Numbered, attach_again, in_order, pair, record, record_pair, segment};
 use shuttle::rand::{Rng, thread_rng};
@@ -348,4 +349,90 @@ fn long_ordered_streams() {
 #[ignore = "finds a schedule in which the consumer and a producer sleep, not yet explained: docs/MEMORY_MODEL.md"]
 fn long_ordered_after_a_killed_producer() {
     check(500, || in_one_order(8, 60, true));
+}
+
+/// Two producers and three consumers, one of which is killed at a random access, all calls mixed: each value is got once, or again after the death.
+fn shared(count: u64) {
+    let segment = segment();
+    let options = mpmc::Options::new(2).lanes(2).consumers(3);
+    let ring = mpmc::Ring::<[u64; 3]>::create(&segment, "ring", options).unwrap();
+    let other = attach_again(&segment);
+    let pushing: Vec<_> = (0..2)
+        .map(|lane| {
+            let mut producer = ring.producer().unwrap();
+            producer.set_strategy(WaitStrategy::sleep());
+            thread::spawn(move || {
+                let mut next = 1;
+                while next <= count {
+                    let end = (next + thread_rng().gen_range(1..5)).min(count + 1);
+                    let values: Vec<[u64; 3]> = (next..end).map(|number| Numbered::number(2 * number + lane)).collect();
+                    let mut pushed = 0;
+                    while pushed < values.len() {
+                        match producer.push_slice(&values[pushed..]) {
+                            Ok(()) => pushed = values.len(),
+                            Err(error) if matches!(error.reason, RingError::PeerDied { .. }) => pushed += error.value,
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    next = end;
+                }
+            })
+        })
+        .collect();
+    let living: Vec<_> = (0..2)
+        .map(|index| {
+            let mut consumer = ring.consumer().unwrap();
+            consumer.set_strategy(WaitStrategy::sleep());
+            consumer.set_prefetch(1 + index);
+            thread::spawn(move || {
+                let mut got = Vec::new();
+                loop {
+                    if thread_rng().gen_bool(0.5) {
+                        let Some(value) = consumer.pop().unwrap() else { break };
+                        got.push(value);
+                    } else {
+                        let mut values = [[0; 3]; 3];
+                        let popped = consumer.pop_slice(&mut values).unwrap();
+                        if popped == 0 {
+                            break;
+                        }
+                        got.extend_from_slice(&values[..popped]);
+                    }
+                    if thread_rng().gen_bool(0.2) {
+                        consumer.acknowledge();
+                    }
+                }
+                got
+            })
+        })
+        .collect();
+    let dying = thread::spawn(move || {
+        let accesses = thread_rng().gen_range(0..600);
+        let peer = other.peer_id();
+        let mut got = Vec::new();
+        mortal(peer, accesses, || {
+            let other = other;
+            let mut consumer = mpmc::Ring::<[u64; 3]>::open(&other, "ring").unwrap().consumer().unwrap();
+            consumer.set_strategy(WaitStrategy::sleep());
+            while let Some(value) = consumer.pop().unwrap() {
+                got.push(value);
+            }
+        });
+        got
+    });
+    pushing.into_iter().for_each(|thread| thread.join().unwrap());
+    let mut all: Vec<_> = living.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    let dead = dying.join().unwrap();
+    let numbers = (1..=count).flat_map(|number| [2 * number, 2 * number + 1]);
+    for value in numbers.map(<[u64; 3]>::number) {
+        let times = all.iter().filter(|got| **got == value).count();
+        assert!(times == 1 || times == 0 && dead.contains(&value), "{value:?} came {times} times");
+    }
+    all.extend(dead);
+    assert!(all.iter().all(|value| *value == <[u64; 3]>::number(value[0])), "torn");
+}
+
+#[test]
+fn long_shared() {
+    check(500, || shared(20));
 }

@@ -102,9 +102,10 @@ impl<'a> Bell<'a> {
         // First the word, so that one who is only about to sleep does not; then the call, for one who does. Carries no data: the
         // sleeper looks at what was published, which pairs by itself.
         if self.many {
-            // The bit is set, so no sleeper changes the word: to the next number, without it.
-            let word = self.word.load(Ordering::Relaxed);
-            self.word.store((word | SLEEPING).wrapping_add(1), Ordering::Relaxed);
+            // While the bit is set no sleeper changes the word: to the next number, without it. Not by a store: another publisher may have cleared it, and a sleeper
+            // announced itself since. The call below is still to be made then, as that publisher may die before it makes its own.
+            let word = self.word.load(Ordering::Relaxed) | SLEEPING;
+            let _ = self.word.compare_exchange(word, word.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
         } else {
             self.word.store(NOBODY, Ordering::Relaxed);
         }

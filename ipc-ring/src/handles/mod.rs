@@ -70,6 +70,9 @@ pub trait HandleRing {
     /// sent, and the producer has to say what it [keeps](PushHandles::kept).
     const ONCE: bool = true;
 
+    /// Whether there can be several consumers, so that one that leaves leaves what is in the ring to the others.
+    const SHARED: bool = false;
+
     /// The object's bytes: where they begin is the ring's identity.
     fn region(&self) -> &Region;
 
@@ -461,7 +464,8 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Receiver<'a, T, R> {
         }
     }
 
-    /// Releases what is in the ring, and says that nobody will receive here any more. The same as dropping the receiver.
+    /// Releases what is in the ring, and says that nobody will receive here any more. The same as dropping the receiver. In a ring with several receivers what is there is left to the others, and
+    /// released by the last to leave.
     pub fn close(self) {}
 
     /// Lets go of this side for a successor, which finds what is in the ring.
@@ -562,7 +566,7 @@ impl<T: Contents + ?Sized, R: HandleRing> Drop for Sender<'_, T, R> {
 impl<T: Contents + ?Sized, R: HandleRing> Drop for Receiver<'_, T, R> {
     fn drop(&mut self) {
         if let Some(mut consumer) = self.consumer.take() {
-            if R::ONCE && !std::thread::panicking() {
+            if R::ONCE && !R::SHARED && !std::thread::panicking() {
                 release_rest(self.slab, self.place, &self.ring, &mut consumer);
             }
             drop(consumer);

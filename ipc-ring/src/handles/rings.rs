@@ -8,9 +8,8 @@ use ipc_core::{Error, Handle, Region};
 use super::{ForSlots, HandleRing, PopHandles, PushHandles};
 use crate::broadcast::{self, Start};
 use crate::error::{PushError, RingError, Side};
-use crate::mpsc;
-use crate::ordered;
 use crate::spsc::{Consumer, Producer, Ring, SideState};
+use crate::{mpmc, mpsc, ordered};
 
 impl HandleRing for Ring<Handle> {
     type Producer = Producer<Handle>;
@@ -54,6 +53,31 @@ impl HandleRing for mpsc::Ring<Handle> {
         // A lane that nobody has come to, or that was handed over, has nobody who would look for what is in it either: the consumer has closed.
         let left = |lane| matches!(self.producer_side(lane), Some(SideState::Closed | SideState::Awaited));
         self.consumer_side() == SideState::Closed && (0..self.lanes()).all(left)
+    }
+}
+
+/// Any number of senders, each with a lane of its own, and any number of receivers, each slot to one of them.
+impl HandleRing for mpmc::Ring<Handle> {
+    type Producer = mpmc::Producer<Handle>;
+    type Consumer = mpmc::Consumer<Handle>;
+
+    const SHARED: bool = true;
+
+    fn region(&self) -> &Region {
+        mpmc::Ring::region(self)
+    }
+
+    fn producer(&self) -> Result<Self::Producer, Error> {
+        mpmc::Ring::producer(self)
+    }
+
+    fn consumer(&self) -> Result<Self::Consumer, Error> {
+        mpmc::Ring::consumer(self)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        let left = |lane| matches!(self.producer_side(lane), Some(SideState::Closed | SideState::Awaited));
+        self.consumers_closed() && (0..self.lanes()).all(left)
     }
 }
 
@@ -240,3 +264,5 @@ impl ForSlots for Ring<Handle> {}
 impl ForSlots for mpsc::Ring<Handle> {}
 
 impl ForSlots for ordered::Ring<Handle> {}
+
+impl ForSlots for mpmc::Ring<Handle> {}

@@ -2,11 +2,17 @@
 //!
 //! A producer takes a lane by claiming its role, a compare-and-swap that names the claimer, so a lane is never held by somebody who cannot be found dead. All
 //! that it does from then on it does in its own lane: no producer waits for another, whatever happens to that one, and nothing of what one was killed in the middle of is
-//! met by another. Who consumes looks only at the lanes that have something: [`Announcements`].
+//! met by another. One who consumes all lanes looks only at those that have something: [`Announcements`]. Where many consume, each
+//! message is claimed by one of them: [`Claims`]; [`Seats`] says who they are.
 
 mod announcement;
+mod claims;
+mod seats;
 mod table;
 
 pub(crate) use announcement::{Announcement, Announcements};
+pub(crate) use claims::{Claim, Claims, ClaimsLayout, LONGEST, MOST_UNITS, Spot};
+pub use seats::ConsumerInfo;
+pub(crate) use seats::{Counts, MOST_CONSUMERS, Seats};
 pub use table::Options;
-pub(crate) use table::{Geometry, Table};
+pub(crate) use table::{DEFAULT_LANES, Geometry, Shape, Table};

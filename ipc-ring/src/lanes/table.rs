@@ -6,12 +6,12 @@ use ipc_core::peer::{RoleState, RoleTable, Roles};
 use ipc_core::sync::{LINE_PAIR, Ordering};
 use ipc_core::{Error, Object, Region};
 
-use super::{Announcement, Announcements};
+use super::{Announcement, Announcements, Claims, ClaimsLayout, MOST_CONSUMERS, Seats};
 use crate::error::{RingError, Side};
-use crate::spsc::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines, ROLES};
+use crate::spsc::endpoint::{DATA, Endpoint, FENCES, GEOMETRY, Leaving, Lines, ROLES, side_word};
 
 /// Lanes of a ring for which nothing else was said.
-const DEFAULT_LANES: usize = 16;
+pub(crate) const DEFAULT_LANES: usize = 16;
 /// Most lanes of a ring.
 const MOST_LANES: usize = 1024;
 const _: () = assert!(MOST_LANES <= Announcements::MOST);
@@ -19,8 +19,8 @@ const _: () = assert!(MOST_LANES <= Announcements::MOST);
 /// So often all lanes are tried while others come and go: only a hostile peer goes on for that long.
 const ATTEMPTS: usize = 100;
 
-/// Where the announcements stand: behind the ring's own lines.
-const ANNOUNCEMENTS: usize = DATA;
+/// Where the announcements stand, or the seats of many consumers: behind the ring's own lines.
+const SHARED: usize = DATA;
 
 /// How large a ring with lanes is to be. A capacity alone is one of these as well: `4096.into()`.
 ///
@@ -50,6 +50,21 @@ impl From<usize> for Options {
     }
 }
 
+/// What a ring with lanes was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) capacity: usize,
+    pub(crate) lanes: usize,
+    /// Seats, if consumers are many; 0 if there is one, whose role stands with the ring's own lines.
+    pub(crate) consumers: usize,
+}
+
+impl From<Options> for Shape {
+    fn from(Options { capacity, lanes }: Options) -> Self {
+        Self { capacity, lanes, consumers: 0 }
+    }
+}
+
 /// What is derived from a ring's options, and checked against what stands in the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -58,6 +73,8 @@ pub(crate) struct Geometry {
     /// What a lane's data is made of: cells, or bytes.
     pub(crate) extent: u64,
     pub(crate) lanes: usize,
+    /// Seats, if consumers are many; else 0.
+    pub(crate) consumers: usize,
     /// Bytes of a lane, lines and data.
     lane: usize,
     /// Bytes of the object.
@@ -66,55 +83,78 @@ pub(crate) struct Geometry {
 
 impl Geometry {
     /// `extent` and `data` are what a lane of this capacity is made of, and its bytes. `None` if there is no such ring.
-    pub(crate) fn new(options: Options, (extent, data): (u64, u64)) -> Option<Self> {
-        let Options { capacity, lanes } = options;
-        if !(1..=MOST_LANES).contains(&lanes) {
+    pub(crate) fn new(shape: impl Into<Shape>, (extent, data): (u64, u64)) -> Option<Self> {
+        let Shape { capacity, lanes, consumers } = shape.into();
+        if !(1..=MOST_LANES).contains(&lanes) || consumers > MOST_CONSUMERS {
             return None;
         }
         let lane = data.checked_add(DATA as u64)?.checked_next_multiple_of(LINE_PAIR as u64)?;
-        let size = lane.checked_mul(lanes as u64)?.checked_add(Self::first(lanes) as u64)?;
+        let size = lane.checked_mul(lanes as u64)?.checked_add(Self::first(lanes, consumers) as u64)?;
         // The directory keeps the distance between lanes in 40 bits.
         let lane = usize::try_from(lane).ok().filter(|lane| *lane < 1 << 40 && isize::try_from(size).is_ok())?;
-        Some(Self { capacity: capacity as u64, extent, lanes, lane, size })
+        Some(Self { capacity: capacity as u64, extent, lanes, consumers, lane, size })
     }
 
     /// Where the first lane begins.
-    const fn first(lanes: usize) -> usize {
-        ANNOUNCEMENTS + Announcements::bytes(lanes)
+    const fn first(lanes: usize, consumers: usize) -> usize {
+        SHARED + if consumers == 0 { Announcements::bytes(lanes) } else { Seats::bytes(consumers) }
     }
 
-    /// Where the roles stand: the consumer's with the ring's own lines, and the producers' with their lanes.
+    fn lane_at(&self, index: usize) -> usize {
+        Self::first(self.lanes, self.consumers) + index * self.lane
+    }
+
+    /// Where the roles stand: the consumers' with the ring's own lines, or behind them, and the producers' with their lanes.
     pub(crate) fn roles(&self) -> Roles {
-        let offset = Self::first(self.lanes) as u64 + ROLES.offset;
-        Roles { own: ROLES, places: RoleTable { offset, stride: self.lane as u64, count: self.lanes as u32 } }
+        let offset = Self::first(self.lanes, self.consumers) as u64 + ROLES.offset;
+        let own = if self.consumers == 0 { ROLES } else { Seats::roles(SHARED, self.consumers) };
+        Roles { own, places: RoleTable { offset, stride: self.lane as u64, count: self.lanes as u32 } }
     }
 
-    /// Writes what [`read`](Self::read) checks: the capacity as it was asked for, what a lane is made of, and the lanes; and names the roles.
+    /// Writes what [`read`](Self::read) checks: the capacity as it was asked for, what a lane is made of, lanes and consumers; and names the roles.
     pub(crate) fn write(&self, region: &Region) {
         let Roles { own, places } = self.roles();
-        own.name(region, 1, "consumer");
+        if self.consumers == 0 {
+            own.name(region, 1, "consumer");
+        } else {
+            (0..own.count).for_each(|seat| own.name(region, seat, "consumer"));
+            // All of no consumers execute barriers on request. One that does not stores 0, for good.
+            region.u64_at(side_word(Side::Consumer, FENCES)).store(1, Ordering::Relaxed);
+        }
         (0..places.count).for_each(|lane| places.name(region, lane, "producer"));
-        for (index, word) in [self.capacity, self.extent, self.lanes as u64].into_iter().enumerate() {
+        for (index, word) in
+            [self.capacity, self.extent, self.lanes as u64, self.consumers as u64].into_iter().enumerate()
+        {
             region.u64_at(GEOMETRY + 8 * index).store(word, Ordering::Relaxed);
         }
     }
 
-    /// Reads capacity and lanes once, derives everything from them, and compares that with what stands there and with the object's size.
-    pub(crate) fn read(object: &Object, derive: impl FnOnce(u64) -> Option<(u64, u64)>) -> Result<Self, Error> {
+    /// Reads capacity, lanes and consumers once, of which there are `many` or one, derives everything from them, and compares that with what stands there and with the object's size.
+    pub(crate) fn read(
+        object: &Object,
+        many: bool,
+        derive: impl FnOnce(u64) -> Option<(u64, u64)>,
+    ) -> Result<Self, Error> {
         if object.region.len() < DATA {
             return Err(object.corrupted("the size of a ring", format!("at least {DATA}"), object.region.len()));
         }
         let word = |index: usize| object.region.u64_at(GEOMETRY + 8 * index).load(Ordering::Relaxed);
-        let (capacity, extent, lanes) = (word(0), word(1), word(2));
-        let options = usize::try_from(capacity).ok().zip(usize::try_from(lanes).ok());
-        let derived = options
-            .and_then(|(capacity, lanes)| Self::new(Options { capacity, lanes }, derive(capacity as u64)?))
-            .filter(|derived| derived.extent == extent && derived.size == object.region.len() as u64);
+        let (capacity, extent, lanes, consumers) = (word(0), word(1), word(2), word(3));
+        let shape = || {
+            let [capacity, lanes, consumers] = [capacity, lanes, consumers].map(usize::try_from);
+            Some(Shape { capacity: capacity.ok()?, lanes: lanes.ok()?, consumers: consumers.ok()? })
+        };
+        let derived = shape().and_then(|shape| Self::new(shape, derive(shape.capacity as u64)?)).filter(|derived| {
+            many == (consumers > 0) && derived.extent == extent && derived.size == object.region.len() as u64
+        });
         derived.ok_or_else(|| {
             object.corrupted(
                 "the geometry of the ring",
                 "lanes and an extent that make up its size",
-                format!("capacity {capacity}, extent {extent}, lanes {lanes}, size {}", object.region.len()),
+                format!(
+                    "capacity {capacity}, extent {extent}, lanes {lanes}, consumers {consumers}, size {}",
+                    object.region.len()
+                ),
             )
         })
     }
@@ -126,19 +166,34 @@ pub(crate) struct Table {
     /// The ring's own lines: its consumers', and the bell.
     lines: Lines,
     lanes: Arc<[Lines]>,
-    announcements: Announcements,
+    consumed: Consumed,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Consumed {
+    ByOne(Announcements),
+    ByMany(Seats),
 }
 
 impl Table {
     pub(crate) fn new(object: &Object, geometry: &Geometry) -> Result<Self, Error> {
         let lines = Lines::new(object)?;
-        let announcements = Announcements::new(&object.region, ANNOUNCEMENTS, geometry.lanes);
-        let first = Geometry::first(geometry.lanes);
+        let announcements = Announcements::new(&object.region, SHARED, geometry.lanes);
+        let lane =
+            |index: usize| lines.lane(geometry.lane_at(index), geometry.lane, Announcement::new(announcements, index));
+        let lanes = (0..geometry.lanes).map(lane).collect();
+        Ok(Self { lines, lanes, consumed: Consumed::ByOne(announcements) })
+    }
+
+    /// The lanes of a ring whose consumers are many, with their claim words.
+    pub(crate) fn shared(object: &Object, geometry: &Geometry, claims: ClaimsLayout) -> Result<Self, Error> {
+        let lines = Lines::new(object)?;
+        let seats = Seats::new(&object.region, SHARED, geometry.consumers);
         let lane = |index: usize| {
-            lines.lane(first + index * geometry.lane, geometry.lane, Announcement::new(announcements, index))
+            lines.shared_lane(geometry.lane_at(index), geometry.lane, seats, |data| Claims::new(data, claims))
         };
         let lanes = (0..geometry.lanes).map(lane).collect();
-        Ok(Self { lines, lanes, announcements })
+        Ok(Self { lines, lanes, consumed: Consumed::ByMany(seats) })
     }
 
     /// The ring's own lines.
@@ -151,8 +206,21 @@ impl Table {
         &self.lanes
     }
 
-    pub(crate) fn announcements(&self) -> &Announcements {
-        &self.announcements
+    /// Which lanes have something, for the one consumer.
+    #[inline(always)]
+    pub(crate) fn announcements(&self) -> Option<&Announcements> {
+        match &self.consumed {
+            Consumed::ByOne(announcements) => Some(announcements),
+            Consumed::ByMany(_) => None,
+        }
+    }
+
+    /// Who the consumers are, where they are many.
+    pub(crate) fn seats(&self) -> Option<&Seats> {
+        match &self.consumed {
+            Consumed::ByMany(seats) => Some(seats),
+            Consumed::ByOne(_) => None,
+        }
     }
 
     /// Claims a lane for a producer of this process: the first that nobody has; if there is none, the first whose holder is dead. What was published there and

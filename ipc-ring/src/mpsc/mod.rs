@@ -43,7 +43,7 @@ mod record_consumer;
 mod record_producer;
 mod ring;
 mod rounds;
-mod sides;
+pub(crate) mod sides;
 
 pub use consumer::Consumer;
 pub use producer::Producer;

@@ -70,7 +70,7 @@ macro_rules! ring {
             }
 
             fn check(object: Object) -> Result<Self, Error> {
-                let geometry = Geometry::read(&object, Self::derive)?;
+                let geometry = Geometry::read(&object, false, Self::derive)?;
                 let table = Table::new(&object, &geometry)?;
                 Ok(Self::assemble(object, table, geometry))
             }

@@ -317,8 +317,8 @@ impl<R: Reader> Lanes<R> {
     }
 
     fn find(&mut self, endpoint: &Endpoint, table: &Table, geometry: &Geometry) -> Result<bool, RingError> {
-        if table.announcements().any() {
-            table.announcements().take(|index| self.list(table, geometry, index));
+        if let Some(announcements) = table.announcements().filter(|announcements| announcements.any()) {
+            announcements.take(|index| self.list(table, geometry, index));
         }
         self.rounds = self.rounds.wrapping_add(1);
         if self.rounds.is_multiple_of(EVERYWHERE) {

@@ -195,4 +195,5 @@ macro_rules! consumer_side {
     };
 }
 
-pub(super) use {consumer_side, producer_side};
+pub(super) use consumer_side;
+pub(crate) use producer_side;

@@ -9,16 +9,18 @@ use ipc_core::sync::{self, AtomicU64, Ordering};
 
 use super::endpoint::Lines;
 use crate::error::RingError;
-use crate::record::{self, CONTROL, Control};
+use crate::record::{self, CONTROL, Control, Place};
 
 /// The bytes of a ring, addressed by positions. Its owner holds the region.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bytes {
     base: NonNull<u8>,
     /// How many there are: whole lines.
     pub(crate) ring: u64,
     /// The longest record.
     pub(crate) max_record: usize,
+    /// A shorter one takes as much room as one of this length.
+    least: usize,
 }
 
 /// A committed record that was found: checked to lie inside the ring.
@@ -38,7 +40,9 @@ impl Bytes {
         let (base, len) = lines.data();
         assert!(ring > 0 && ring <= len as u64, "the geometry was checked");
         lines.enroll_data(ring as usize);
-        Self { base, ring, max_record: record::max_record(capacity) }
+        // At most one record begins where a claim word stands for.
+        let least = lines.spans().map_or(0, |claims| claims.grain() as usize - CONTROL);
+        Self { base, ring, max_record: record::max_record(capacity), least }
     }
 
     /// The `ring` bytes at `at` in a region that was checked to have them, for records of at most `max_record` bytes.
@@ -47,7 +51,18 @@ impl Bytes {
         sync::enroll(region, at, ring as usize);
         // SAFETY: inside the region, whose first byte is not at address zero.
         let base = unsafe { NonNull::new_unchecked(region.as_ptr().add(at)) };
-        Self { base, ring, max_record }
+        Self { base, ring, max_record, least: 0 }
+    }
+
+    /// Where a record of `len` bytes goes that is pushed at `position`, at `offset` in the ring.
+    #[inline(always)]
+    pub(crate) fn place(&self, position: u64, offset: u64, len: usize) -> Place {
+        record::place(position, offset, len.max(self.least), self.ring)
+    }
+
+    /// Where a record of `len` bytes ends that begins at `start`.
+    pub(crate) fn end(&self, start: u64, len: usize) -> u64 {
+        record::end(start, len.max(self.least))
     }
 
     /// Where a position lies, from the beginning of the ring. Divides; callers keep it beside the position.
@@ -222,7 +237,7 @@ impl Bytes {
         if len > self.max_record {
             return Err((word, "the length of a record"));
         }
-        let place = record::place(start, offset, len, self.ring);
+        let place = self.place(start, offset, len);
         // In its own line, or from a line's beginning, and not split: else `place` would have moved it.
         let jump = place.end.wrapping_sub(position);
         if place.start != start || jump > self.ring {

@@ -104,6 +104,21 @@ impl<T: Payload> Cursor<T> {
         self.go_to_cell((position / per_cell % self.cells as u64) as usize);
     }
 
+    /// As [`go_to`](Self::go_to), if it is known how far that is from the beginning of the ring.
+    #[inline(always)]
+    pub(crate) fn go_to_offset(&mut self, position: u64, offset: u64) {
+        let per_cell = Layout::<T>::PER_CELL as u64;
+        debug_assert!(offset < self.items());
+        self.position = position;
+        self.in_cell = (offset % per_cell) as usize;
+        self.go_to_cell((offset / per_cell) as usize);
+    }
+
+    /// Another cursor at the same place.
+    pub(crate) fn again(&self) -> Self {
+        Self { payload: PhantomData, ..*self }
+    }
+
     #[inline(always)]
     fn go_to_cell(&mut self, index: usize) {
         self.index = index;
@@ -137,7 +152,7 @@ impl<T: Payload> Cursor<T> {
     }
 
     /// The item here, to be lent: inside the region, aligned, and valid whatever stands there.
-    pub(super) fn place(&self, to_write: bool) -> *mut T {
+    pub(crate) fn place(&self, to_write: bool) -> *mut T {
         sync::lend(self.item(), Layout::<T>::ITEM, to_write);
         self.item().cast()
     }
@@ -202,9 +217,13 @@ impl<T: Payload> Cursor<T> {
     }
 
     /// Writes items from here on, steps over them, and publishes them together: the word stands where the consumer looks next.
+    ///
+    /// Where another consumer may begin in the middle of them, `marked`, each cell that they reach gets the word as well. Who begins there goes by a claim that ends there; its
+    /// claimer had seen the first word, and with it all that was stored before: so it sees the mark, and what it says is true.
     #[inline]
-    pub(crate) fn publish_slice(&mut self, mut values: &[T]) {
+    pub(crate) fn publish_slice(&mut self, mut values: &[T], marked: bool) {
         let begun = self.cell;
+        let end = self.position.wrapping_add(values.len() as u64);
         while !values.is_empty() {
             let run = self.run(values.len());
             let (here, rest) = values.split_at(run);
@@ -218,6 +237,10 @@ impl<T: Payload> Cursor<T> {
             }
             self.step_run(run);
             values = rest;
+            if marked && !values.is_empty() {
+                // Ordered before the publication by its Release.
+                self.control().store(end, Ordering::Relaxed);
+            }
         }
         // SAFETY: as for `control`; `begun` was the current cell.
         let control = unsafe { sync::word64(begun) };
@@ -248,6 +271,64 @@ impl<T: Payload> Cursor<T> {
             self.step_run(run);
             values = rest;
         }
+    }
+
+    /// Takes back the marks in the cells behind the published part, where we stand, that a producer left which died before it published the slice that they are of.
+    pub(crate) fn clear_marks(&self, slice: usize) {
+        let per_cell = Layout::<T>::PER_CELL as u64;
+        let mut begin = self.position.wrapping_sub(self.in_cell as u64);
+        let mut index = self.index;
+        for _ in 0..slice.div_ceil(Layout::<T>::PER_CELL).min(self.cells - 1) {
+            index = if index + 1 == self.cells { 0 } else { index + 1 };
+            begin = begin.wrapping_add(per_cell);
+            let word = self.control_of(index);
+            // A cell that still holds something of the last lap has a word that says less.
+            if word.load(Ordering::Relaxed).wrapping_sub(begin).wrapping_sub(1) < u64::MAX / 2 {
+                // Ordered before the next publication by its Release: nobody begins there before.
+                word.store(begin, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn control_of(&self, index: usize) -> &AtomicU64 {
+        debug_assert!(index < self.cells);
+        // SAFETY: as for `control`, of the cell of this index.
+        unsafe { sync::word64(self.base.add(index * Layout::<T>::STRIDE)) }
+    }
+
+    /// Whether anything was published from here on, as it seems.
+    #[inline(always)]
+    pub(crate) fn has_news(&self) -> bool {
+        // Only whether it is worth the look in `published`, which acquires.
+        self.is_news(self.control().load(Ordering::Relaxed))
+    }
+
+    /// How many items are published from here on, where a publication or a claim ended: follows control words as long as it is less than `most`.
+    #[inline(always)]
+    pub(crate) fn published(&self, most: u64) -> Result<u64, RingError> {
+        // Pairs with the producer's Release: who sees the position sees the items before it.
+        let mut published = self.control().load(Ordering::Acquire);
+        if !self.is_ahead(published)? {
+            return Ok(0);
+        }
+        let per_cell = Layout::<T>::PER_CELL as u64;
+        let begin = self.position.wrapping_sub(self.in_cell as u64);
+        while published.wrapping_sub(self.position) < most {
+            let cells = (published.wrapping_sub(begin) / per_cell) as usize;
+            // In our own cell the word was just seen.
+            if cells == 0 || cells >= self.cells {
+                break;
+            }
+            let index = self.index + cells;
+            let word = self.control_of(if index >= self.cells { index - self.cells } else { index });
+            // As above.
+            let further = word.load(Ordering::Acquire);
+            if further.wrapping_sub(published).wrapping_sub(1) >= u64::MAX / 2 || !self.is_ahead(further)? {
+                break;
+            }
+            published = further;
+        }
+        Ok(published.wrapping_sub(self.position))
     }
 
     /// Where the published part ends: follows control words from here, where a publication ended once.

@@ -8,15 +8,15 @@ use std::time::Instant;
 use ipc_core::peer::process::Process;
 use ipc_core::peer::{Claim, PeerDescription, PeerId, ROLE_ENTRY_SIZE, Role, RoleState, RoleTable};
 use ipc_core::sync::{
-    self, AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences,
-    unmodelled,
+    self, AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, MODEL, Ordering, light_fence,
+    register_for_heavy_fences, unmodelled,
 };
 use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Object, Region};
 
 use super::stats::{CONSUMER_SLEEPS, HIGH_WATER, Liveness, PRODUCER_SLEEPS, Stats, TIMES_EMPTY, TIMES_FULL, Unit};
 use crate::error::{RingError, Side};
-use crate::lanes::Announcement;
+use crate::lanes::{Announcement, Claims, Seats};
 
 // Control lines; docs/FORMAT.md draws them. Words that different processes write while data moves are a pair of lines apart.
 /// Written when the ring is made: see `ring.rs`.
@@ -39,11 +39,18 @@ const _: () = assert!(LINE_PAIR == 2 * CACHE_LINE);
 // Offsets in a side's line.
 const ROLE: usize = 0;
 const STATUS: usize = 8;
-const FENCES: usize = 16;
+pub(crate) const FENCES: usize = 16;
 /// How many producers a lane has had, and the last one from whom it was taken back as dead. Of lanes only, behind what every role has.
 const CLAIMS: usize = ROLE_ENTRY_SIZE;
 const TAKEN_BACK: usize = CLAIMS + 8;
 const SIDE_END: usize = TAKEN_BACK + 8;
+/// Of a ring's own lines, where its consumers are many: how often somebody came or left, and how many consumers ever came.
+const CHANGES: usize = PRODUCER_SIDE + CLAIMS;
+const TENURES: usize = PRODUCER_SIDE + TAKEN_BACK;
+/// Of a lane whose consumers are many, whose roles stand elsewhere: whether something was given back there.
+const GIVEN_BACK: usize = CONSUMER_SIDE;
+/// Where the last claim ended. Not with the head, which the producer reads.
+const NEXT: usize = CONSUMER_COUNTERS;
 
 /// Where the roles stand, for whoever lists them: the producer's, then the consumer's.
 pub(crate) const ROLES: RoleTable = RoleTable { offset: PRODUCER_SIDE as u64, stride: LINE_PAIR as u64, count: 2 };
@@ -64,6 +71,9 @@ const CLOSED: u64 = 1;
 const GAVE_UP: u64 = 2;
 const HANDED_OVER: u64 = 3;
 
+/// A producer of a lane whose consumers are many looks at their claims every so many looks that find no room.
+const PATIENCE: u32 = if MODEL { 1 } else { 64 };
+
 /// How one side of a ring is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -80,8 +90,8 @@ pub enum SideState {
     GaveUp,
 }
 
-/// The control lines of one ring; or of one lane of a ring whose lanes share a consumer: there what is the consumer's side stands with the
-/// ring's own lines, and what is the consumer's bell elsewhere is the lane's watch word.
+/// The control lines of one ring; or of one lane of a ring whose lanes share their consumers: there what is the consumer's side stands with the
+/// ring's own lines. What is the consumer's bell elsewhere is the watch word of a lane with one consumer.
 #[derive(Debug, Clone)]
 pub(crate) struct Lines {
     base: NonNull<u8>,
@@ -90,8 +100,20 @@ pub(crate) struct Lines {
     /// Bytes from `base` to the end of the ring or lane.
     len: usize,
     region: Region,
-    /// What a lane does in the place of ringing its consumer's bell.
-    announcement: Option<Announcement>,
+    /// What says whether the consumer is to be told of what is published.
+    notice: NonNull<u8>,
+    consumed: Consumed,
+}
+
+/// By whom what is pushed is consumed.
+#[derive(Debug, Clone, Copy)]
+enum Consumed {
+    /// The one consumer of the ring.
+    ByOne,
+    /// The one consumer of all lanes: what this lane does in the place of ringing its bell.
+    InTurn(Announcement),
+    /// Any of many: who they are, and what each has.
+    ByMany(Seats, Claims),
 }
 
 // SAFETY: a pointer into a region that the value holds, used for atomic accesses only: no thread owns it.
@@ -106,7 +128,10 @@ impl Lines {
         match NonNull::new(region.as_ptr()) {
             Some(base) if region.len() >= DATA => {
                 Self::enroll(&region, 0);
-                Ok(Self { base, consumer: base, len: region.len(), region, announcement: None })
+                let consumed = Consumed::ByOne;
+                // SAFETY: inside the region, which is at least as long as the control lines.
+                let notice = unsafe { base.add(CONSUMER_BELL) };
+                Ok(Self { base, consumer: base, len: region.len(), region, notice, consumed })
             }
             _ => Err(object.corrupted("the size of a ring", format!("at least {DATA}"), region.len())),
         }
@@ -118,13 +143,33 @@ impl Lines {
     ///
     /// If there are no such bytes: the ring's geometry was checked.
     pub(crate) fn lane(&self, at: usize, len: usize, announcement: Announcement) -> Self {
+        let lane = self.part(at, len);
+        // SAFETY: in the lane's control lines.
+        let notice = unsafe { lane.base.add(CONSUMER_BELL) };
+        Self { notice, consumed: Consumed::InTurn(announcement), ..lane }
+    }
+
+    /// As [`lane`](Self::lane), of a ring whose consumers are many; `claims` finds the lane's claim words in its data.
+    pub(crate) fn shared_lane(
+        &self,
+        at: usize,
+        len: usize,
+        seats: Seats,
+        claims: impl FnOnce((NonNull<u8>, usize)) -> Claims,
+    ) -> Self {
+        let lane = self.part(at, len);
+        let consumed = Consumed::ByMany(seats, claims(lane.data()));
+        Self { consumed, ..lane }
+    }
+
+    fn part(&self, at: usize, len: usize) -> Self {
         let inside = at.checked_add(len).is_some_and(|end| end <= self.region.len());
         assert!(inside && len >= DATA && at.is_multiple_of(LINE_PAIR), "the geometry was checked");
         Self::enroll(&self.region, at);
         // SAFETY: inside the region, as just asserted.
         let base = unsafe { NonNull::new_unchecked(self.region.as_ptr().add(at)) };
-        let announcement = Some(announcement);
-        let lane = Self { base, consumer: self.base, len, region: self.region.clone(), announcement };
+        let (region, notice) = (self.region.clone(), self.notice);
+        let lane = Self { base, consumer: self.base, len, region, notice, consumed: Consumed::ByOne };
         // By who has the ring: several may come to the lane, in no order.
         lane.enroll_data(len - DATA);
         lane
@@ -185,6 +230,77 @@ impl Lines {
         self.u64::<CONSUMER_LINE>()
     }
 
+    /// The claim words of a lane whose consumers are many.
+    #[inline(always)]
+    pub(crate) fn spans(&self) -> Option<&Claims> {
+        match &self.consumed {
+            Consumed::ByMany(_, claims) => Some(claims),
+            Consumed::ByOne | Consumed::InTurn(_) => None,
+        }
+    }
+
+    /// Whether this is a lane.
+    fn is_lane(&self) -> bool {
+        !matches!(self.consumed, Consumed::ByOne)
+    }
+
+    /// Moves the head over what is acknowledged, where consumers are many and none of them may have done it; returns where it is.
+    pub(crate) fn pass_done(&self) -> Result<u64, RingError> {
+        let Some(claims) = self.spans() else { return Ok(self.head().load(Ordering::Acquire)) };
+        let (head, end) = claims.end_of_done(self.head())?;
+        if head != end {
+            // Never back. Release: the reads of all who are done with what lies before it happened before its place is written again; pairs with the producer's Acquire.
+            self.head().fetch_max(end, Ordering::AcqRel);
+        }
+        Ok(end)
+    }
+
+    /// The head, for a producer to which `enough` says of one whether it leaves room.
+    ///
+    /// Where consumers are many they move it when a quarter of the lane is done, or when they are told to acknowledge. A producer that looked at each claim instead would have it taken from the
+    /// consumer's cache at each one, and would go on with little room each time. So it looks at the head, at the claims only now and then, counted in `looks`, and whenever it has said that it
+    /// sleeps: the look after that has to find what was acknowledged before.
+    #[inline(always)]
+    pub(crate) fn head_for_room(&self, looks: &mut u32, enough: impl Fn(u64) -> bool) -> Result<u64, RingError> {
+        // Pairs with the consumer's Release: its reads of those slots happened before we write them.
+        let head = self.head().load(Ordering::Acquire);
+        if self.spans().is_none() || enough(head) {
+            return Ok(head);
+        }
+        *looks = looks.wrapping_add(1);
+        if looks.is_multiple_of(PATIENCE) || self.bell(Side::Producer).is_awaited() {
+            self.pass_done()
+        } else {
+            Ok(head)
+        }
+    }
+
+    /// Where the last claim of a span ended, or another one did: a boundary between spans.
+    pub(crate) fn next_claim(&self) -> &AtomicU64 {
+        self.u64::<NEXT>()
+    }
+
+    /// Not zero if something was given back in this lane.
+    pub(crate) fn given_back(&self) -> &AtomicU64 {
+        self.u64::<GIVEN_BACK>()
+    }
+
+    /// How often somebody came to the ring or left it, where consumers are many.
+    pub(crate) fn changes(&self) -> &AtomicU64 {
+        self.of_consumer::<CHANGES>()
+    }
+
+    /// How many consumers ever came, where they are many.
+    pub(crate) fn tenures(&self) -> &AtomicU64 {
+        self.of_consumer::<TENURES>()
+    }
+
+    /// The consumers' bell, where they are many.
+    pub(crate) fn consumers_bell(&self) -> Bell<'_> {
+        // SAFETY: as for `u32`, in the ring's own lines.
+        Bell::of_many(unsafe { sync::word32(self.consumer.add(CONSUMER_BELL)) })
+    }
+
     pub(crate) fn role(&self, side: Side) -> Role<'_> {
         match side {
             Side::Producer => Role::new(self.u64::<{ PRODUCER_SIDE + ROLE }>(), "producer"),
@@ -194,6 +310,9 @@ impl Lines {
 
     /// What the control lines say of a side. No system call.
     pub(crate) fn other(&self, side: Side) -> Other {
+        if let (Consumed::ByMany(seats, _), Side::Consumer) = (&self.consumed, side) {
+            return seats.other();
+        }
         // Acquire, in `state`: pairs with the release of the role, so that who sees it released sees the status before it, and all
         // that was published before that.
         let state = self.role(side).state();
@@ -201,7 +320,7 @@ impl Lines {
         match (Other::decode(state, status), state) {
             // Of a lane, whose dead are told of once: somebody was, and let go of the role in the dead one's place.
             (Other::Awaited, RoleState::Released(peer))
-                if self.announcement.is_some() && status != HANDED_OVER << STATUS_SHIFT | peer.to_bits() =>
+                if self.is_lane() && status != HANDED_OVER << STATUS_SHIFT | peer.to_bits() =>
             {
                 Other::Closed
             }
@@ -211,6 +330,9 @@ impl Lines {
 
     /// How a side is; asks the kernel whether its holder lives.
     pub(crate) fn side(&self, side: Side) -> SideState {
+        if let (Consumed::ByMany(seats, _), Side::Consumer) = (&self.consumed, side) {
+            return seats.side(self.region.segment());
+        }
         let status = || status_of(self.status(side).load(Ordering::Relaxed));
         SideState::look(|| self.other(side), status, self.region.segment())
     }
@@ -281,8 +403,8 @@ impl Lines {
     /// Tells `side` that there is news, when its bell said that it wants to know. Of a lane's consumer that is the lane's watch word.
     #[cold]
     fn wake(&self, side: Side) {
-        match (&self.announcement, side) {
-            (Some(announcement), Side::Consumer) => self.announce(announcement),
+        match (&self.consumed, side) {
+            (Consumed::InTurn(announcement), Side::Consumer) => self.announce(announcement),
             _ => self.bell(side).wake(),
         }
     }
@@ -297,9 +419,20 @@ impl Lines {
 
     /// Announces a lane whatever its watch word says: who comes, comes to the consumer's list.
     pub(crate) fn announce_lane(&self) {
-        if let Some(announcement) = &self.announcement {
-            self.announce(announcement);
+        match &self.consumed {
+            Consumed::ByOne => {}
+            Consumed::InTurn(announcement) => self.announce(announcement),
+            Consumed::ByMany(..) => self.note_change(),
         }
+    }
+
+    /// Somebody came or left, where consumers are many: they look again at who is there.
+    pub(crate) fn note_change(&self) {
+        // Release: who sees the number looks at the roles behind it, and sees that they changed.
+        self.changes().fetch_add(1, Ordering::Release);
+        // Orders it before the look at the bell; the proof stands at `Bell`.
+        light_fence();
+        self.consumers_bell().ring();
     }
 
     /// A lane's watch word: 0 while the consumer looks at the lane, 1 while its producer has to announce what it publishes.
@@ -310,10 +443,13 @@ impl Lines {
     /// The bell that wakes `side`.
     #[inline(always)]
     pub(crate) fn bell(&self, side: Side) -> Bell<'_> {
-        Bell::new(match side {
+        let word = match side {
             Side::Producer => self.u32::<PRODUCER_BELL>(),
-            Side::Consumer => self.u32::<CONSUMER_BELL>(),
-        })
+            // SAFETY: as for `u32`: a word of control lines, of this lane or of its ring.
+            Side::Consumer => unsafe { sync::word32(self.notice) },
+        };
+        // Several ring the producer's as well, where consumers are many.
+        if let Consumed::ByMany(..) = self.consumed { Bell::of_many(word) } else { Bell::new(word) }
     }
 
     /// The counter of sleeps and the counter of finding the ring full or empty, of one side.
@@ -415,7 +551,7 @@ impl Endpoint {
     pub(crate) fn claim(lines: Lines, side: Side) -> Result<Self, Error> {
         let segment = lines.region().segment();
         let claim = lines.role(side).claim(segment)?;
-        if lines.announcement.is_some() && side == Side::Producer {
+        if lines.is_lane() && side == Side::Producer {
             if let Claim::TakenBack(dead) = claim
                 && !lines.had_closed(side, dead)
             {
@@ -546,13 +682,7 @@ impl Endpoint {
         }
         self.left = true;
         let segment = self.lines.region().segment();
-        let me = segment.peer_id().to_bits();
-        let status = match leaving {
-            Leaving::Closing => CLOSED << STATUS_SHIFT | me,
-            Leaving::GivingUp => GAVE_UP << STATUS_SHIFT | me,
-            Leaving::HandingOver => HANDED_OVER << STATUS_SHIFT | me,
-        };
-        self.lines.status(self.side).store(status, Ordering::Relaxed);
+        self.lines.status(self.side).store(leaving.status(segment.peer_id()), Ordering::Relaxed);
         // Releases all that was published, and the status.
         self.lines.role(self.side).release(segment);
         self.wake_other();
@@ -571,6 +701,16 @@ pub(crate) enum Leaving {
 }
 
 impl Leaving {
+    /// What a side's status word says then.
+    pub(crate) fn status(self, who: PeerId) -> u64 {
+        let how = match self {
+            Self::Closing => CLOSED,
+            Self::GivingUp => GAVE_UP,
+            Self::HandingOver => HANDED_OVER,
+        };
+        how << STATUS_SHIFT | who.to_bits()
+    }
+
     /// When a handle drops: a panic does not say that all went well.
     pub(crate) fn for_drop() -> Self {
         if std::thread::panicking() { Self::GivingUp } else { Self::Closing }

@@ -15,7 +15,7 @@ use crate::error::{PushError, RingError, Side};
 
 /// At most this many items are published together, so that the consumer can begin while the rest of a long slice is
 /// written.
-const SPAN: usize = 512;
+pub(crate) const SPAN: usize = 512;
 
 /// The producer's side of a [`Ring`]: one in all processes at a time.
 ///
@@ -29,12 +29,16 @@ pub struct Producer<T: Payload> {
     cursor: Cursor<T>,
     /// Before this position there is room. ≥ `cursor.position`, as far as the consumer's progress was seen.
     limit: u64,
+    /// Whether somebody may begin to pop in the middle of a slice.
+    marks: bool,
+    /// Looks that found no room.
+    looks: u32,
 }
 
 impl<T: Payload> Producer<T> {
     pub(crate) fn new(endpoint: Endpoint, cursor: Cursor<T>) -> Self {
-        let limit = cursor.position;
-        let producer = Self { endpoint, cursor, limit };
+        let (limit, marks) = (cursor.position, endpoint.lines().spans().is_some());
+        let producer = Self { endpoint, cursor, limit, marks, looks: 0 };
         // The last one may have died before it left its own, with the consumer far beyond it by now.
         producer.leave_hint();
         producer
@@ -52,7 +56,7 @@ impl<T: Payload> Producer<T> {
     /// Looks at the consumer's progress, as the ring looks full by what was last seen of it.
     #[cold]
     fn refresh(&mut self) -> Result<(), RingError> {
-        match look_for_room(&self.endpoint, &self.cursor, &mut self.limit) {
+        match look_for_room(&self.endpoint, &self.cursor, &mut self.limit, &mut self.looks) {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.endpoint.explain(self.no_room())),
             Err(error) => Err(self.endpoint.explain(error)),
@@ -173,8 +177,8 @@ impl<T: Payload> Producer<T> {
     }
 
     fn wait_for_room(&mut self, deadline: Option<Instant>) -> Result<(), RingError> {
-        let Self { endpoint, cursor, limit } = self;
-        endpoint.wait(deadline, || Ok(look_for_room(endpoint, cursor, limit)?.then_some(())))
+        let Self { endpoint, cursor, limit, looks, .. } = self;
+        endpoint.wait(deadline, || Ok(look_for_room(endpoint, cursor, limit, looks)?.then_some(())))
     }
 
     /// Pushes as many of the values as there is room for, and returns how many that was. Costs less for each than one by one.
@@ -192,7 +196,7 @@ impl<T: Payload> Producer<T> {
             }
             let room = self.limit.wrapping_sub(self.cursor.position);
             let span = (values.len() - pushed).min(SPAN).min(usize::try_from(room).unwrap_or(usize::MAX));
-            self.cursor.publish_slice(&values[pushed..pushed + span]);
+            self.cursor.publish_slice(&values[pushed..pushed + span], self.marks);
             self.leave_hint();
             pushed += span;
         }
@@ -237,9 +241,13 @@ impl<T: Payload> Producer<T> {
 producer_side!(impl [<T: Payload>] Producer<T>, ring: Ring<T>);
 
 /// Looks at the consumer's progress, and notes up to where there is room; whether there is any.
-fn look_for_room<T: Payload>(endpoint: &Endpoint, cursor: &Cursor<T>, limit: &mut u64) -> Result<bool, RingError> {
-    // Pairs with the consumer's Release: its reads of those slots happened before we write them.
-    let head = endpoint.lines().head().load(Ordering::Acquire);
+fn look_for_room<T: Payload>(
+    endpoint: &Endpoint,
+    cursor: &Cursor<T>,
+    limit: &mut u64,
+    looks: &mut u32,
+) -> Result<bool, RingError> {
+    let head = endpoint.lines().head_for_room(looks, |head| cursor.limit(head) != cursor.position)?;
     let seen = cursor.limit(head);
     let room = seen.wrapping_sub(cursor.position);
     if room > cursor.items() {

@@ -13,9 +13,12 @@ use super::ring::RecordRing;
 use super::sides::producer_side;
 use super::stats::{Counted, PUBLISHED};
 use crate::error::{PushError, RingError, Side};
+use crate::lanes::LONGEST;
 use crate::record::{self, CONTROL, Place};
 
 const LINE: u64 = CACHE_LINE as u64;
+/// With the padding before it a record that is longer does not say in its claim how long it is.
+const LONG: u64 = LONGEST * CONTROL as u64;
 
 /// The producer's side of a [`RecordRing`]: one in all processes at a time.
 ///
@@ -40,6 +43,8 @@ pub struct RecordProducer {
     holding_back: bool,
     /// What was published by all producers.
     counted: Counted,
+    /// Looks that found no room.
+    looks: u32,
     /// Room that a grant was given for and that did not come back: leaked, if it is found here.
     pub(super) lent: Option<Place>,
 }
@@ -61,6 +66,7 @@ impl RecordProducer {
             held_back: None,
             holding_back: false,
             counted,
+            looks: 0,
             lent: None,
         };
         producer.leave_hint();
@@ -92,7 +98,7 @@ impl RecordProducer {
             self.forget_clean(place);
         }
         self.check_len(len)?;
-        let place = record::place(self.position, self.offset, len, self.bytes.ring);
+        let place = self.bytes.place(self.position, self.offset, len);
         if place.end <= self.limit || self.refresh(place.end)? {
             return Ok(place);
         }
@@ -116,7 +122,7 @@ impl RecordProducer {
 
     #[cold]
     fn refresh(&mut self, end: u64) -> Result<bool, RingError> {
-        look_for_room(&self.endpoint, &self.bytes, self.position, end, &mut self.limit)
+        look_for_room(&self.endpoint, &self.bytes, (self.position, end), &mut self.limit, &mut self.looks)
             .map_err(|error| self.endpoint.explain(error))
     }
 
@@ -157,9 +163,10 @@ impl RecordProducer {
     }
 
     fn wait_for_room(&mut self, len: usize, deadline: Option<Instant>) -> Result<Place, RingError> {
-        let Self { endpoint, bytes, position, offset, limit, .. } = self;
-        let place = record::place(*position, *offset, len, bytes.ring);
-        endpoint.wait(deadline, || Ok(look_for_room(endpoint, bytes, *position, place.end, limit)?.then_some(place)))
+        let Self { endpoint, bytes, position, offset, limit, looks, .. } = self;
+        let place = bytes.place(*position, *offset, len);
+        let span = (*position, place.end);
+        endpoint.wait(deadline, || Ok(look_for_room(endpoint, bytes, span, limit, looks)?.then_some(place)))
     }
 
     /// Pushes a record if there is room.
@@ -305,6 +312,9 @@ impl RecordProducer {
             self.bytes.control(at).store(first.1, Ordering::Relaxed);
             first.1 = record::padding_word(self.position, start - self.position);
         }
+        if end - self.position > LONG {
+            self.note_long(end - self.position);
+        }
         if !self.holding_back {
             // Release: who sees this word sees the payload, and the zeros behind it. Pairs with the consumer's Acquire.
             self.bytes.control(first.0).store(first.1, Ordering::Release);
@@ -317,6 +327,14 @@ impl RecordProducer {
         self.offset = next;
         self.counted.add(len);
         self.prepare_next_line();
+    }
+
+    /// Where consumers are many, tells those who claim the record that is about to be committed how long it is.
+    #[cold]
+    fn note_long(&self, positions: u64) {
+        if let Some(claims) = self.endpoint.lines().spans() {
+            claims.note_long(claims.spot(self.position), positions);
+        }
     }
 
     /// Zeroes the first word of the line behind the one in which the next record begins, if the consumer is done with it: also
@@ -342,7 +360,7 @@ impl RecordProducer {
 
     /// As [`commit`](Self::commit), of a record that is shorter than the room that was written for it.
     pub(super) fn commit_shorter(&mut self, start: u64, len: usize) {
-        let end = record::end(start, len);
+        let end = self.bytes.end(start, len);
         // What was written behind the shorter record is not zero.
         self.clean_to = self.position / LINE * LINE;
         let next = self.offset_of(end);
@@ -389,23 +407,27 @@ impl Drop for Slice<'_> {
     }
 }
 
-/// Looks at the consumer's progress, and notes up to where a record may end; whether one may end at `end`.
+/// Looks at the consumer's progress, and notes up to where a record may end that is pushed at `position`; whether one may end at `end`.
 fn look_for_room(
     endpoint: &Endpoint,
     bytes: &Bytes,
-    position: u64,
-    end: u64,
+    (position, end): (u64, u64),
     limit: &mut u64,
+    looks: &mut u32,
 ) -> Result<bool, RingError> {
-    // Pairs with the consumer's Release: its reads happened before we write there.
-    let head = endpoint.lines().head().load(Ordering::Acquire);
+    let head = endpoint.lines().head_for_room(looks, |head| end <= limit_of(head, bytes))?;
     let used = position.wrapping_sub(head);
     if used > bytes.ring {
         return Err(RingError::Corrupted { what: "the distance from head to tail", found: used, limit: bytes.ring });
     }
     endpoint.lines().note_use(used);
-    *limit = (head / LINE * LINE).wrapping_add(bytes.ring - LINE);
+    *limit = limit_of(head, bytes);
     Ok(end <= *limit)
+}
+
+/// Where a record may end if everything before `head` is done with.
+fn limit_of(head: u64, bytes: &Bytes) -> u64 {
+    (head / LINE * LINE).wrapping_add(bytes.ring - LINE)
 }
 
 /// Follows committed records to the first word that is not: where a successor goes on, and what was published before.

@@ -64,8 +64,8 @@ macro_rules! producer_side {
             /// [`RingError::TimedOut`]; [`RingError::Closed`] or [`RingError::PeerGaveUp`] if the consumer left before,
             /// [`RingError::PeerDied`] if it died; [`RingError::Cancelled`], [`RingError::WrongProcess`].
             pub fn drain_deadline(&mut self, deadline: Instant) -> Result<(), RingError> {
-                let (head, tail) = (self.endpoint.lines().head(), self.position());
-                self.endpoint.wait(Some(deadline), || Ok((head.load(Ordering::Acquire) == tail).then_some(())))
+                let (lines, tail) = (self.endpoint.lines(), self.position());
+                self.endpoint.wait(Some(deadline), || Ok((lines.pass_done()? == tail).then_some(())))
             }
 
             /// Leaves word of how far we are, for a successor. Every publication since began at or after it.

@@ -49,7 +49,8 @@ pub(crate) fn role() -> Option<(String, String)> {
 /// Starts this test binary again, to run only `test`, in a role.
 pub(crate) fn start(test: &str, role: &str, argument: &str) -> Killed {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        // Also one that is ignored otherwise: its children do nothing without that, and it waits for them for ever.
+        .args(["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .env(ARGUMENT, argument)
         .stdout(Stdio::null())

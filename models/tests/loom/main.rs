@@ -11,6 +11,7 @@ mod journal;
 mod lanes;
 mod ordered;
 mod records;
+mod shared;
 mod slab;
 mod sleep;
 mod takeover;

@@ -1,0 +1,75 @@
+//! Many producers, many consumers, every message to one of them: [`Ring`] for values of one type, [`RecordRing`] for records of any length.
+//!
+//! Each producer has a **lane** of its own, as in [`mpsc`](crate::mpsc): publishing is the one-to-one ring's store into the line that carries the message, and no producer waits for
+//! another. Consumers **claim spans** of a lane: one compare-and-swap on a word beside the span's first message says who has it and how long it is, and so where the next
+//! span begins. Another one acknowledges it. Both are paid once for a span, on lines that only consumers write.
+//!
+//! * **Once, or again after a death.** A message is claimed by one consumer. What that one had not acknowledged when it died or left goes to another; what it had acknowledged never
+//!   comes back. The claim is taken over by a compare-and-swap when the kernel says that its holder is dead: by a consumer that waits, within 100 ms; by one that is always busy, after some
+//!   16,000 spans; by one that comes, at once. A consumer that is only stopped keeps what it has, and holds up nobody but, when its lane is full, that lane's producer.
+//! * **Order** is that of each producer, in what one consumer gets, but for what it takes over from others. Between producers there is none: a consumer takes a turn at each lane, of up to 64 values or 16 KiB.
+//! * **Sharing.** A lone consumer claims all that is there, up to a turn; several claim about what is there ÷ (2 × consumers) each, at least one message. [`Consumer::set_prefetch`] claims less.
+//! * **Work queues** acknowledge by hand: [`Consumer::set_manual`].
+//! * **Producers come and go** as in [`mpsc`](crate::mpsc), and so do consumers: [`Options::lanes`] and [`Options::consumers`] say how many there can be at a time. A producer's death, or that it
+//!   gave up, is told to one consumer, when all its messages are claimed.
+//! * **The end** comes when every producer that came has closed, or gave up or died and that was told, and everything is acknowledged: see [`Consumer::expect_producers`].
+//!
+//! # Why spans of lanes
+//!
+//! One queue in which producers and consumers claim slots costs each message a contended compare-and-swap on both sides, and a producer that is preempted between its claim and its commit holds up
+//! all. In a lane a push claims nothing; so what is left to agree on is who pops, and that is agreed on once for a span. A claim on a counter that all consumers share would not name its
+//! claimer; a lease of a whole lane would leave one consumer idle while another has more than it can do. Claims that stand beside the messages, one for each place where a span can begin, name their
+//! claimer, can be split where something is acknowledged, and are found by whoever walks from span to span.
+//!
+//! ```
+//! use ipc_core::Segment;
+//! use ipc_ring::mpmc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let segment = Segment::memfd("jobs").size(1 << 20).create()?;
+//! let ring = mpmc::Ring::<u64>::create(&segment, "jobs", mpmc::Options::new(256).lanes(2))?;
+//! let mut producer = ring.producer()?; // usually each in a process of its own
+//! producer.push_slice(&[1, 2, 3])?;
+//! producer.close();
+//!
+//! let mut worker = ring.consumer()?;
+//! worker.set_manual(true);
+//! assert_eq!(worker.pop()?, Some(1));
+//! worker.acknowledge();
+//! assert_eq!(worker.pop()?, Some(2));
+//! drop(worker); // or it is killed: 2 is not done
+//!
+//! let mut other = ring.consumer()?;
+//! let mut done = Vec::new();
+//! while let Some(job) = other.pop()? {
+//!     done.push(job);
+//! }
+//! assert_eq!(done, [2, 3]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod cells;
+mod consumer;
+mod options;
+mod producer;
+mod record_consumer;
+mod record_producer;
+mod record_ring;
+mod records;
+mod ring;
+mod rounds;
+mod sides;
+mod value;
+
+pub use consumer::Consumer;
+pub use options::Options;
+pub use producer::Producer;
+pub use record_consumer::{RecordConsumer, View};
+pub use record_producer::RecordProducer;
+pub use record_ring::RecordRing;
+pub use ring::Ring;
+pub use value::ValueView;
+
+pub use crate::lanes::ConsumerInfo;
+pub use crate::spsc::{Grant, SideState, Stats, ValueGrant};

@@ -1,0 +1,140 @@
+//! The producers of records of any length.
+
+use std::time::Instant;
+
+use ipc_core::wait::{Cancel, WaitStrategy};
+use ipc_core::{Error, Segment};
+
+use super::Options;
+use super::record_ring::RecordRing;
+use crate::error::{PushError, RingError};
+use crate::mpsc::sides::producer_side;
+use crate::spsc::bytes::Bytes;
+use crate::spsc::endpoint::Endpoint;
+use crate::spsc::stats::Counted;
+use crate::spsc::{self, Grant};
+
+/// One of the producers of a [`RecordRing`]: as many in all processes at a time as the ring has lanes.
+///
+/// `Send`, but not `Sync`. Dropping it closes its lane, except in a panic, which a consumer is told of as such.
+///
+/// A push costs what it costs in a [one-to-one ring](spsc::RecordProducer): the record is copied into the lane and one control word stored;
+/// [`claim`](Self::claim) lends the room instead, to be written in place. Wait-free while there is room in the lane, whatever the other producers do: a claim that is
+/// held for long holds up nobody else. If the process dies before the commit, nothing of the record was published.
+#[derive(Debug)]
+pub struct RecordProducer {
+    inner: spsc::RecordProducer,
+    lane: usize,
+}
+
+impl RecordProducer {
+    pub(super) fn new(endpoint: Endpoint, bytes: Bytes, (tail, counted): (u64, Counted), lane: usize) -> Self {
+        let lines = endpoint.lines().clone();
+        let inner = spsc::RecordProducer::new(endpoint, bytes, tail, counted);
+        lines.announce_lane();
+        Self { inner, lane }
+    }
+
+    /// Bytes of the lane, framing included, used since the ring was made, by all its producers.
+    pub fn position(&self) -> u64 {
+        self.inner.position()
+    }
+
+    /// The longest record that the ring takes.
+    pub fn max_record(&self) -> usize {
+        self.inner.max_record()
+    }
+
+    /// Claims room for a record of exactly `len` bytes, or of at most as many: [`Grant::commit_len`] decides. The grant is written in place,
+    /// and published by committing it; dropping it aborts it.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Full`]; [`RingError::TooLarge`]; [`RingError::Closed`], [`RingError::PeerGaveUp`], [`RingError::WrongProcess`],
+    /// [`RingError::Corrupted`].
+    pub fn try_claim(&mut self, len: usize) -> Result<Grant<'_>, RingError> {
+        self.inner.try_claim(len)
+    }
+
+    /// As [`try_claim`](Self::try_claim), waiting for room as long as a living consumer may make some, or none has come yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_claim`](Self::try_claim), [`RingError::PeerDied`] if the lane is full and the consumer dead, [`RingError::Cancelled`];
+    /// never [`RingError::Full`].
+    pub fn claim(&mut self, len: usize) -> Result<Grant<'_>, RingError> {
+        self.inner.claim(len)
+    }
+
+    /// As [`claim`](Self::claim), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
+    pub fn claim_deadline(&mut self, len: usize, deadline: Instant) -> Result<Grant<'_>, RingError> {
+        self.inner.claim_deadline(len, deadline)
+    }
+
+    /// Pushes a record if there is room.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_claim`](Self::try_claim).
+    #[inline]
+    pub fn try_push(&mut self, record: &[u8]) -> Result<(), RingError> {
+        self.inner.try_push(record)
+    }
+
+    /// Pushes a record, waiting for room as [`claim`](Self::claim) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim).
+    #[inline]
+    pub fn push(&mut self, record: &[u8]) -> Result<(), RingError> {
+        self.inner.push(record)
+    }
+
+    /// As [`push`](Self::push), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push), and [`RingError::TimedOut`].
+    pub fn push_deadline(&mut self, record: &[u8], deadline: Instant) -> Result<(), RingError> {
+        self.inner.push_deadline(record, deadline)
+    }
+
+    /// Pushes as many of the records as there is room for, all published together, and returns how many that was.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_push`](Self::try_push), if not even one was pushed; nothing was, then.
+    pub fn try_push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<usize, RingError> {
+        self.inner.try_push_slice(records)
+    }
+
+    /// Pushes all the records, waiting for room as [`push`](Self::push) does; those for which there is room together are published
+    /// together.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push); the error's value is how many were pushed.
+    pub fn push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), PushError<usize>> {
+        self.inner.push_slice(records)
+    }
+
+    /// As [`push_slice`](Self::push_slice), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`push_slice`](Self::push_slice), and [`RingError::TimedOut`].
+    pub fn push_slice_deadline<R: AsRef<[u8]>>(
+        &mut self,
+        records: &[R],
+        deadline: Instant,
+    ) -> Result<(), PushError<usize>> {
+        self.inner.push_slice_deadline(records, deadline)
+    }
+}
+
+producer_side!(impl [] RecordProducer, ring: RecordRing);

@@ -1,0 +1,131 @@
+//! What both kinds of consumer have: being made, waiting, and leaving. Producers have what those of [`mpsc`](crate::mpsc) have.
+
+/// The part of a consumer that does not depend on what it carries. Needs the field `rounds`, and `popped` as a method: the position before which all is popped of what is in hand.
+macro_rules! consumer_side {
+    (impl [$($generics:tt)*] $handle:ty, ring: $ring:ty) => {
+        impl $($generics)* $handle {
+            /// Makes a ring of this capacity for each producer, and takes a consumer's place.
+            ///
+            /// # Errors
+            ///
+            /// Those of the ring's `create`.
+            pub fn create(segment: &Segment, name: &str, options: impl Into<Options>) -> Result<Self, Error> {
+                <$ring>::create(segment, name, options)?.consumer()
+            }
+
+            /// Finds the ring of that name, and takes a consumer's place.
+            ///
+            /// # Errors
+            ///
+            /// Those of the ring's `open`, and [`Error::NoFreePlace`] if living consumers have all places.
+            pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
+                <$ring>::open(segment, name)?.consumer()
+            }
+
+            /// Finds the ring of that name or makes it, and takes a consumer's place.
+            ///
+            /// # Errors
+            ///
+            /// Those of the ring's `open_or_create`, and [`Error::NoFreePlace`] if living consumers have all places.
+            pub fn open_or_create(segment: &Segment, name: &str, options: impl Into<Options>) -> Result<Self, Error> {
+                <$ring>::open_or_create(segment, name, options)?.consumer()
+            }
+
+            /// Which place it has in the table of consumers.
+            pub fn place(&self) -> usize {
+                self.rounds.place()
+            }
+
+            /// How to wait: a short spin, then sleep, unless said otherwise.
+            pub fn set_strategy(&mut self, strategy: WaitStrategy) {
+                self.rounds.handle_mut().strategy = strategy;
+            }
+
+            /// What ends waits early.
+            pub fn set_cancel(&mut self, cancel: Cancel) {
+                self.rounds.handle_mut().cancel = Some(cancel);
+            }
+
+            /// The most messages that are claimed at a time, beyond those that a call asks for. 1 for slow work, which others could have done meanwhile, and of which little should come again
+            /// if this process dies: then each message costs two compare-and-swaps.
+            pub fn set_prefetch(&mut self, most: usize) {
+                self.rounds.set_prefetch(most);
+            }
+
+            /// Whether messages are acknowledged by [`acknowledge`](Self::acknowledge) alone: for a work queue, whose messages are done with when their work is done. What is not acknowledged
+            /// takes up room, goes to others when this consumer leaves in whatever way, and is remembered one by one as it was claimed. So acknowledge before you wait for more: what this consumer
+            /// waits for may be waiting for the room that it holds.
+            pub fn set_manual(&mut self, manual: bool) {
+                self.rounds.set_manual(manual);
+            }
+
+            /// From how many producers on there can be an end: it is told when at least so many have come, since the ring was made, and all that came have left. One,
+            /// unless said otherwise; `u64::MAX` for a stream that never ends by itself, because others may come when none is there.
+            ///
+            /// A successor counts as another producer.
+            pub fn expect_producers(&mut self, producers: u64) {
+                self.rounds.expect_producers(producers);
+            }
+
+            /// How many producers have come and not left; some may be dead. A look at each lane.
+            pub fn producers(&self) -> usize {
+                let held = |lines: &&Lines| matches!(lines.other(Side::Producer), Other::Held(_));
+                self.rounds.table().lanes().iter().filter(held).count()
+            }
+
+            /// The lane of what was taken last, or is lent just now: tells producers apart.
+            pub fn lane(&self) -> usize {
+                self.rounds.lane()
+            }
+
+            /// How a lane's producer is, and who it is; `None` if there is no such lane. Asks the kernel whether it lives.
+            pub fn producer_side(&self, lane: usize) -> Option<SideState> {
+                self.rounds.table().lanes().get(lane).map(|lines| lines.side(Side::Producer))
+            }
+
+            /// Asks the kernel which producers and consumers live: for a consumer that never waits. What dead consumers had and did not acknowledge comes with the next pops. Some system
+            /// calls for each producer, and for each consumer that has something.
+            ///
+            /// # Errors
+            ///
+            /// [`RingError::PeerDied`] for a producer that is dead and all of whose messages are claimed, to one consumer for each; [`RingError::PeerGaveUp`],
+            /// [`RingError::WrongProcess`], [`RingError::Corrupted`].
+            pub fn check_peers(&mut self) -> Result<(), RingError> {
+                let popped = !self.has_hand();
+                self.rounds.ask(popped)?;
+                if popped && self.rounds.hand().is_some() { self.turn_to_hand() } else { Ok(()) }
+            }
+
+            /// Tells producers, and who would come after this process if it died, that everything taken so far is done with: it never comes again.
+            ///
+            /// Costs a compare-and-swap for each span that was claimed, and a store if the last is not popped to its end.
+            pub fn acknowledge(&mut self) {
+                let popped = self.popped();
+                self.rounds.acknowledge(popped);
+            }
+
+            /// Acknowledges all that was popped, unless that is done by hand, gives back the rest, and leaves. The same as dropping the consumer.
+            pub fn close(self) {}
+
+            /// Leaves and acknowledges nothing more: what was not acknowledged goes to others. Producers whose lanes are full are told [`RingError::PeerGaveUp`] if no consumer is left.
+            pub fn give_up(mut self) {
+                self.rounds.leave(Leaving::GivingUp);
+            }
+
+            /// As [`close`](Self::close), but producers wait for another consumer when their lanes are full, if no other is there.
+            pub fn hand_over(mut self) {
+                let popped = self.popped();
+                self.rounds.hand_over(popped);
+            }
+        }
+
+        impl $($generics)* Drop for $handle {
+            fn drop(&mut self) {
+                let popped = self.popped();
+                self.rounds.drop_side(popped);
+            }
+        }
+    };
+}
+
+pub(super) use consumer_side;
