@@ -302,3 +302,14 @@ sides!(
     options: |ring| Options::new(ring.capacity()).producers(ring.places()),
     consumers: consumer_side at most 2, more: |consumer, _| _ = consumer.held_back_by()
 );
+
+sides!(
+    mpmc, "mpmc";
+    places: lanes, stats: lane_stats, place: lane, check: check_peers,
+    options: |ring| Options::new(ring.capacity()).lanes(ring.lanes()).consumers(ring.places()),
+    consumers: consumers at most 3,
+    more: |consumer, rng| {
+        consumer.set_prefetch(rng.index(10));
+        consumer.set_manual(rng.one_in(2));
+    }
+);

@@ -13,6 +13,7 @@ mod spsc;
 pub use broadcast::{use_broadcast, use_broadcast_of_records};
 pub use cell::{use_blackboard, use_cell};
 pub use journal::use_journal;
+pub use many::mpmc::{use_records as use_mpmc_records, use_values as use_mpmc};
 pub use many::mpsc::{use_records as use_lanes_of_records, use_values as use_lanes};
 pub use many::ordered::{use_records as use_ordered_records, use_values as use_ordered};
 pub use segment::{look, use_objects, use_segment};

@@ -3,6 +3,7 @@
 mod broadcast;
 mod cells;
 mod journal;
+mod mpmc;
 mod mpsc;
 mod ordered;
 mod rings;
@@ -14,6 +15,6 @@ use crate::structure::Structure;
 
 /// All of them.
 pub fn all() -> Vec<&'static dyn Structure> {
-    let several = [spsc::all(), mpsc::all(), ordered::all(), broadcast::all(), cells::all(), slab::all()];
+    let several = [spsc::all(), mpsc::all(), mpmc::all(), ordered::all(), broadcast::all(), cells::all(), slab::all()];
     [vec![segment::SEGMENT], several.concat(), vec![journal::JOURNAL]].concat()
 }

@@ -134,6 +134,8 @@ macro_rules! many {
     };
 }
 
+pub(super) use many;
+
 macro_rules! living {
     ($kind:ty, $ring:ty) => {
         impl Lanes for $kind {
