@@ -254,9 +254,11 @@ macro_rules! pop_handles {
 push_handles!(Producer<Handle>);
 push_handles!(mpsc::Producer<Handle>);
 push_handles!(ordered::Producer<Handle>);
+push_handles!(mpmc::Producer<Handle>);
 pop_handles!(Consumer<Handle>);
 pop_handles!(mpsc::Consumer<Handle>);
 pop_handles!(ordered::Consumer<Handle>);
+pop_handles!(mpmc::Consumer<Handle>);
 pop_handles!(broadcast::Consumer<Handle>);
 
 impl ForSlots for Ring<Handle> {}

@@ -189,7 +189,7 @@ macro_rules! ours_for_several {
 
 fn several(cases: &mut Cases) {
     use lossy::LossyRing;
-    use rings::{Broadcast, Mpsc, Typed, Untyped};
+    use rings::{Broadcast, Mpmc, Mpsc, Typed, Untyped};
     use spsc::Spsc;
     use waiting::{Bulk, Waiting};
 
@@ -221,6 +221,17 @@ fn several(cases: &mut Cases) {
     cases.system(system, "named segment, records written and read in place; one queue, in the order of claims");
     cases.each(Bench::Mpsc1, &SEVERAL, system, stream::processes::<Untyped<rings::Ordered>, Single>);
     cases.each(Bench::Mpsc2, &SEVERAL, system, stream::processes::<Untyped<rings::Ordered>, Single>);
+
+    ours_for_several!(
+        cases, Mpmc, "ipc-mpmc", "named segment; all lanes together have the capacity of the others; waits as ipc-spsc",
+        alone: Mpmc11,
+        [(Mpmc11, [1, 8]), (Mpmc21, [1, 8]), (Mpmc22, [1, 8]), (Mpsc1, [1]), (Mpsc2, [1]), (Mpsc4, [1]), (Mpsc8, [1]), (Mpsc16, [1])]
+    );
+    let system = "ipc-mpmc-records";
+    cases.system(system, "named segment, records written and read in place");
+    for bench in [Bench::Mpmc11, Bench::Mpmc21, Bench::Mpmc22] {
+        cases.each(bench, &SEVERAL, system, stream::processes::<Untyped<Mpmc>, Single>);
+    }
 
     ours_for_several!(
         cases, Broadcast, "ipc-broadcast", "named segment, lossless: the producer waits for the slowest; waits as ipc-spsc",

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use anyhow::{Result, bail};
 use ipc_core::wait::WaitStrategy;
 use ipc_core::{Error, Segment};
-use ipc_ring::{broadcast, mpsc, ordered};
+use ipc_ring::{broadcast, mpmc, mpsc, ordered};
 
 use super::spsc::strategy;
 use super::waiting::Waits;
@@ -220,6 +220,17 @@ pub(crate) struct Ordered;
 
 values_of!(Ordered, ordered, |plan, capacity| ordered::Options::new(capacity).producers(plan.producers));
 records_of!(Ordered, ordered, |plan, capacity| ordered::Options::new(capacity).producers(plan.producers));
+
+/// Many producers, many consumers.
+#[derive(Debug)]
+pub(crate) struct Mpmc;
+
+values_of!(Mpmc, mpmc, |plan, capacity| {
+    mpmc::Options::new(each_lane(plan, capacity)).lanes(plan.producers).consumers(plan.consumers)
+});
+records_of!(Mpmc, mpmc, |plan, capacity| {
+    mpmc::Options::new(each_lane(plan, capacity)).lanes(plan.producers).consumers(plan.consumers)
+});
 
 /// One producer, consumers that all get everything, and for which it waits.
 #[derive(Debug)]

@@ -152,7 +152,7 @@ impl Expected {
     /// Of one that joins.
     fn join<K: Broadcast>(segment: &Segment, stage: &Stage, start: Start) -> Result<(K::Consumer, Self)> {
         note(joins(stage), 1);
-        let (consumer, begins) = begins(stage, start, || Ok(K::join(segment, start).context("joining")?))?;
+        let (consumer, begins) = begins(stage, start, || K::join(segment, start).context("joining"))?;
         let place = K::place(&consumer);
         ensure!(place < PLACES && K::missed(&consumer) == 0, "place {place}, missed {}", K::missed(&consumer));
         Ok((consumer, Self { begins, place, taken: 0, next: None }))
@@ -264,7 +264,7 @@ struct Watching<K: Broadcast> {
 
 impl<K: Broadcast> Watching<K> {
     fn new(segment: &Segment, stage: &Stage, start: Start) -> Result<Self> {
-        let (watcher, begins) = begins(stage, start, || Ok(K::watcher(segment, start).context("watching")?))?;
+        let (watcher, begins) = begins(stage, start, || K::watcher(segment, start).context("watching"))?;
         let next = K::next(&watcher);
         may_begin::<K>(begins, next)?;
         Ok(Self { watcher, next, passed_over: 0 })
