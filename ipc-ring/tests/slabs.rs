@@ -358,7 +358,8 @@ fn work(argument: &str) {
         count(0);
         match random() % 10 {
             8.. => {
-                if to_all.step(filled(random()), &slab) {
+                let received = to_all.step(filled(random()), &slab);
+                if received {
                     count(3);
                 }
             }
