@@ -8,7 +8,7 @@ use super::{Cell, Reader, Slots, Writer};
 use crate::spsc::SideState;
 
 /// The kind of [`Blackboard`]: the code holds the layout's version.
-const BLACKBOARD: ObjectKind = ObjectKind { name: "blackboard", code: u64::from_le_bytes(*b"cellset\x01") };
+const BLACKBOARD: ObjectKind = ObjectKind { name: "blackboard", code: u64::from_le_bytes(*b"cellset\x02") };
 
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = 64;

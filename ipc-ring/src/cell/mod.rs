@@ -1,9 +1,9 @@
 //! The latest value of a type: written by one, read by many.
 //!
-//! * **Writing is wait-free**, whatever the readers do: the value goes to the next of four slots, and one store of the version publishes it. A reader never touches a line that the writer
+//! * **Writing is wait-free**, whatever the readers do: the value goes to the next of some slots, and one store of the version publishes it. A reader never touches a line that the writer
 //!   reads, but for the bell when it goes to sleep.
-//! * **Nothing torn is ever returned.** A reader copies the slot of the version that it saw and looks at the version again: only if three more were
-//!   published meanwhile can the slot have been written, and then it reads the newer one. Reading is lock-free: it is repeated only when a writer overtook it.
+//! * **Nothing torn is ever returned.** A reader copies the slot of the version that it saw and looks at the version again: only if fifteen more (three, of a value of more
+//!   than a KiB) were published meanwhile can the slot have been written, and then it reads the newer one. Reading is lock-free: it is repeated only when a writer overtook it.
 //! * **Death.** A writer killed in the middle of a write leaves the last complete value; its successor goes on from there. Readers have nothing that could be left behind.
 //!
 //! Values are counted from 1: that is a value's *version*, and a reader can [wait](Reader::wait_newer) for the next one.
@@ -30,13 +30,13 @@ use crate::publisher::Publisher;
 use crate::spsc::SideState;
 
 /// The kind of [`Cell`]: the code holds the layout's version.
-const CELL: ObjectKind = ObjectKind { name: "cell", code: u64::from_le_bytes(*b"celllat\x01") };
+const CELL: ObjectKind = ObjectKind { name: "cell", code: u64::from_le_bytes(*b"celllat\x02") };
 
 /// The latest value of type `T`, without a side: to make it before a `fork`, to claim a side later, or to watch it.
 ///
 /// The usual way is [`Writer::create`] in one process and [`Reader::open`] in the others.
 ///
-/// Takes four times the value, in pairs of cache lines, and 384 bytes.
+/// Takes 16 times the value, in pairs of cache lines, and 384 bytes; four times one of more than a KiB.
 #[derive(Debug, Clone)]
 pub struct Cell<T: Payload> {
     slots: Slots,
@@ -56,7 +56,7 @@ impl<T: Payload> Cell<T> {
     pub fn create(segment: &Segment, name: &str) -> Result<Self, Error> {
         let size = Slots::size(size_of::<T>() as u64).ok_or_else(|| Error::InvalidOption {
             option: "value",
-            expected: "a type whose values can be addressed four times".into(),
+            expected: "a type whose values can be addressed as often as there are slots".into(),
             found: size_of::<T>().to_string(),
         })?;
         let roles = Publisher::roles(0);

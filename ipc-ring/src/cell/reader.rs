@@ -79,7 +79,7 @@ impl<T: Payload> Reader<T> {
 
     /// The latest value; `None` if nothing was written yet. What is returned was written so, whole. It stays readable when the writer has left or died.
     ///
-    /// Lock-free: it begins again if three newer values were published while it read, which a writer that is not much faster at writing than this is at reading cannot do
+    /// Lock-free: it begins again if fifteen newer values were published while it read, or three of values of more than a KiB, which a writer that is not much faster at writing than this is at reading cannot do
     /// for long.
     ///
     /// # Errors

@@ -1,17 +1,22 @@
-//! The memory of one cell: a version, and four slots that are written in turn.
+//! The memory of one cell: a version, and slots that are written in turn.
 #![expect(unsafe_code, reason = "a word and slots at computed places in a checked region")]
 
 use std::ptr::NonNull;
 
 use ipc_core::copy::racing;
-use ipc_core::sync::{self, AtomicU64, LINE_PAIR, Ordering, fence};
+use ipc_core::sync::{self, AtomicU64, LINE_PAIR, MODEL, Ordering, fence};
 use ipc_core::{Payload, Region};
 
 use crate::error::RingError;
 use crate::publisher::Publisher;
 
-/// Slots in turn. Version `v` stands in slot `v % SLOTS`, and is overwritten when `v + SLOTS` is written: after `v + SLOTS - 1` was published.
-pub(super) const SLOTS: u64 = 4;
+/// Slots in turn, of so many bytes each: a power of two. Version `v` stands in slot `v % slots`, and is overwritten when `v + slots` is written: after `v + slots - 1` was published.
+///
+/// A reader fetches the version, the value, and the version again, from another core each time, and is overtaken if the writer writes all slots but one meanwhile. Of small values that is soon done:
+/// with four slots of 64 bytes readers were overtaken a thousand times in a row by a writer that did nothing else. Writing a large one takes as long as reading it.
+const fn slots(stride: usize) -> u64 {
+    if MODEL || stride > 1024 { 4 } else { 16 }
+}
 
 /// How often a read begins again before it says that it is overtaken each time.
 const ATTEMPTS: usize = 1000;
@@ -28,6 +33,8 @@ pub(crate) struct Slots {
     base: NonNull<u8>,
     /// Bytes from slot to slot.
     stride: usize,
+    /// Slots, less one.
+    mask: u64,
     publisher: Publisher,
 }
 
@@ -43,7 +50,8 @@ impl Slots {
 
     /// Bytes of a cell for values of `len` bytes: a multiple of two lines.
     pub(crate) fn size(len: u64) -> Option<u64> {
-        Self::stride(len)?.checked_mul(SLOTS)?.checked_add(DATA as u64)
+        let stride = Self::stride(len)?;
+        stride.checked_mul(slots(usize::try_from(stride).ok()?))?.checked_add(DATA as u64)
     }
 
     /// The cell that begins at `at` in the region, for values of `len` bytes.
@@ -57,12 +65,12 @@ impl Slots {
         let stride = len.max(1).next_multiple_of(LINE_PAIR);
         let publisher = Publisher::new(region, at + PUBLISHER, "writer");
         sync::enroll(region, at + VERSION, 8);
-        (0..SLOTS as usize).for_each(|slot| {
+        (0..slots(stride) as usize).for_each(|slot| {
             sync::enroll(region, at + DATA + slot * stride, len.next_multiple_of(8));
         });
         // SAFETY: inside the region, whose first byte is not at address zero.
         let base = unsafe { NonNull::new_unchecked(region.as_ptr().add(at)) };
-        Self { region: region.clone(), base, stride, publisher }
+        Self { region: region.clone(), base, stride, mask: slots(stride) - 1, publisher }
     }
 
     pub(crate) fn region(&self) -> &Region {
@@ -89,7 +97,7 @@ impl Slots {
 
     #[inline(always)]
     fn slot(&self, version: u64) -> *mut u8 {
-        self.base.as_ptr().wrapping_add(DATA + (version % SLOTS) as usize * self.stride)
+        self.base.as_ptr().wrapping_add(DATA + (version & self.mask) as usize * self.stride)
     }
 
     /// Writes the value of `version` and publishes it. The version before it is the latest, and the caller the only writer.
@@ -97,7 +105,7 @@ impl Slots {
     pub(super) fn write<T: Payload>(&self, version: u64, value: &T) {
         debug_assert!(size_of::<T>() <= self.stride);
         // Release: the version before this one was published before a byte of this one is written. Pairs with the Acquire fence in `read`: a reader that got such a byte sees
-        // that version, and its own is `SLOTS - 1` older then.
+        // that version, and its own is `slots - 1` older then.
         fence(Ordering::Release);
         // SAFETY: a slot is as long as a value of `T`, whose length was checked against the object's type.
         unsafe { racing::write(self.slot(version), value) };
@@ -125,8 +133,8 @@ impl Slots {
             fence(Ordering::Acquire);
             let now = self.version_word().load(Ordering::Relaxed);
             missed = now.wrapping_sub(version);
-            // The one that is written next goes to slot `(now + 1) % SLOTS`.
-            if missed < SLOTS - 1 {
+            // The one that is written next goes to slot `(now + 1) % slots`.
+            if missed < self.mask {
                 return Ok(Some((version, value)));
             }
         }

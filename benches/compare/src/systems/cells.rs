@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use ipc_core::Segment;
+use ipc_ring::RingError;
 use ipc_ring::cell::{Cell, Reader, Writer};
 
 use super::rings::Named;
@@ -40,9 +41,14 @@ impl<const N: usize> Latest for Cells<N> {
 
     #[inline(always)]
     fn read(reader: &mut Self::Reader) -> Result<u64> {
-        match reader.read()? {
-            Some(read) => content::check(bytemuck::bytes_of(&read.value)),
-            None => bail!("nothing was written yet"),
+        loop {
+            match reader.read() {
+                Ok(Some(read)) => return content::check(bytemuck::bytes_of(&read.value)),
+                Ok(None) => bail!("nothing was written yet"),
+                // By a writer that does nothing else, on a machine that does.
+                Err(RingError::Lapped { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }
