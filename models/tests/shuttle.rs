@@ -137,7 +137,7 @@ fn records(capacity: usize, count: u64) {
         } else {
             let Some(view) = consumer.peek().unwrap() else { break };
             assert_eq!(*view, record(next, view.len() / 8));
-            view.release();
+            view.release().unwrap();
         }
         next += 1;
     }
