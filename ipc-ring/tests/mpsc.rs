@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::scratch;
@@ -527,4 +528,49 @@ proptest! {
             }
         }
     }
+}
+
+/// A consumer looks at the lanes one after the other. One who came to the first behind its back, before the one in the last left, was not seen, and was counted for the end.
+#[test]
+fn an_end_was_told_while_lanes_changed_hands() {
+    const LANES: usize = 64;
+    let segment = scratch(1 << 20);
+    let ring = ring(&segment, 4, LANES);
+    let mut consumer = ring.consumer().unwrap();
+    let over = AtomicBool::new(false);
+    let at = |lane: usize| {
+        let producer = ring.producer().unwrap();
+        assert_eq!(producer.lane(), lane);
+        producer
+    };
+    let mut first = at(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..300 {
+                // Somebody is there at every moment. In the first lane, and then only in the last one, and again in the first.
+                let mut all: Vec<_> = (1..LANES).map(at).collect();
+                let last = all.pop().unwrap();
+                drop(all);
+                drop(first);
+                first = at(0);
+                drop(last);
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+            over.store(true, Ordering::Release);
+            drop(first);
+        });
+        loop {
+            match consumer.pop_deadline(Instant::now()) {
+                Err(RingError::TimedOut) => {}
+                told => {
+                    // So that the other thread ends as well.
+                    let was_over = over.swap(true, Ordering::AcqRel);
+                    assert!(was_over && told == Ok(None), "{told:?} although one is there at every moment");
+                    break;
+                }
+            }
+        }
+    });
 }

@@ -194,3 +194,42 @@ fn positions_end_with_an_error() {
         let _ = (ring.producer(), ring.consumer());
     }
 }
+
+/// Whoever gave its claim up for dead was killed before it let go of the place, or nobody had: the place stayed its own while its process lived.
+#[test]
+fn a_producer_that_was_taken_for_dead_kept_its_place() {
+    let segment = scratch(1 << 20);
+    let ring = Ring::<u64>::create(&segment, "ring", Options::new(16).producers(1)).unwrap();
+    let mut consumer = ring.consumer().unwrap();
+    let mut producer = ring.producer().unwrap();
+    let grant = producer.claim().unwrap();
+    // Skipped, one slot, of place 0, in lap 0.
+    Words::of(&segment).set(PLACES + 128, 3 << 11);
+    assert_eq!(grant.commit(), Err(RingError::ClaimLost { position: 0 }));
+    assert!(matches!(producer.push(7).unwrap_err().reason, RingError::ClaimLost { .. }));
+    drop(producer);
+    ring.producer().unwrap().push(8).unwrap();
+    assert_eq!(consumer.pop(), Ok(Some(8)));
+}
+
+/// It said how it leaves before it knew that the place was another's, which was told of as dead then, though it had closed.
+#[test]
+fn a_producer_that_was_taken_for_dead_spoke_for_its_successor() {
+    let segment = scratch(1 << 20);
+    let ring = Ring::<u64>::create(&segment, "ring", Options::new(16).producers(1)).unwrap();
+    let mut consumer = ring.consumer().unwrap();
+    let dead = ring.producer().unwrap();
+    let me = segment.peer_id();
+    // As who gives the place away does.
+    Words::of(&segment).set(PLACES, 1 << 63 | me.to_bits());
+    let fd = segment.segment_fd().unwrap().try_clone_to_owned().unwrap();
+    let other = Segment::from_fd(fd).open().unwrap();
+    let mut successor = Ring::<u64>::open(&other, "ring").unwrap().producer().unwrap();
+    successor.push(1).unwrap();
+    successor.close();
+    drop(dead);
+    assert_eq!(consumer.pop(), Ok(Some(1)));
+    let told = consumer.pop();
+    assert!(matches!(&told, Err(RingError::PeerDied { peer, .. }) if peer.id == me), "{told:?}");
+    assert_eq!(consumer.pop(), Ok(None));
+}

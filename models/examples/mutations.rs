@@ -761,6 +761,15 @@ const STEPS: &[Mutation] = &[
         CaughtBy("lanes_no_longer"),
     ),
     mutation(
+        "the end is told without another look at the lanes",
+        ENDPOINT,
+        &[(
+            "        self.role(Side::Producer).state() == standing.state &&",
+            "        true || self.role(Side::Producer).state() == standing.state &&",
+        )],
+        CaughtBy("hands"),
+    ),
+    mutation(
         "who comes does not announce its lane",
         LANE_PRODUCER,
         &[("        lines.announce_lane();\n", "        let _ = lines;\n")],
@@ -878,10 +887,19 @@ const STEPS: &[Mutation] = &[
         "ordered: leaving does not wake",
         PLACES,
         &[(
-            "compare_exchange(me, me | RELEASED, Ordering::AcqRel, Ordering::Relaxed);\n        self.wake_consumer();",
-            "compare_exchange(me, me | RELEASED, Ordering::AcqRel, Ordering::Relaxed);",
+            "                break;\n            }\n        }\n        self.wake_consumer();",
+            "                break;\n            }\n        }",
         )],
         CaughtBy("ordered_asleep"),
+    ),
+    mutation(
+        "ordered: the end is told without another look at the places",
+        TAKER,
+        &[(
+            "if (0..self.control.places()).any(|place| self.control",
+            "if false && (0..self.control.places()).any(|place| self.control",
+        )],
+        CaughtBy("ordered_changes_hands"),
     ),
     mutation(
         "ordered: acknowledging does not wake",

@@ -137,7 +137,7 @@ fn records(capacity: usize, count: u64) {
         } else {
             let Some(view) = consumer.peek().unwrap() else { break };
             assert_eq!(*view, record(next, view.len() / 8));
-            view.release();
+            view.release().unwrap();
         }
         next += 1;
     }
@@ -276,7 +276,8 @@ fn long_after_a_killed_consumer() {
     check(1000, || killed_consumer_of_records(60));
 }
 
-/// Two producers in one order through a small ring, item by item, in slices and in place, abandoned as well; one of them may be killed at a random access, and has a successor.
+/// Two producers in one order through a small ring, item by item, in slices and in place, abandoned as well; one of them may be killed at a random access, and has a successor. The first stays until that
+/// one is done: else the end might be told between the two, rightly, and nobody would make room for the successor.
 fn in_one_order(capacity: usize, count: u64, mortals: bool) {
     let segment = segment();
     let other = attach_again(&segment);
@@ -309,7 +310,6 @@ fn in_one_order(capacity: usize, count: u64, mortals: bool) {
         }
     };
     let mut first = ring.producer().unwrap();
-    let one = thread::spawn(move || push_all(&mut first, 0));
     let two = thread::spawn(move || {
         let accesses = if mortals { thread_rng().gen_range(0..1000) } else { usize::MAX };
         let peer = other.peer_id();
@@ -318,6 +318,16 @@ fn in_one_order(capacity: usize, count: u64, mortals: bool) {
             push_all(&mut producer, 1);
         });
         push_all(&mut ring.producer().unwrap(), 2);
+    });
+    let one = thread::spawn(move || {
+        push_all(&mut first, 0);
+        if mortals {
+            two.join().unwrap();
+            drop(first);
+        } else {
+            drop(first);
+            two.join().unwrap();
+        }
     });
     let mut next = [1; 3];
     loop {
@@ -334,10 +344,9 @@ fn in_one_order(capacity: usize, count: u64, mortals: bool) {
             consumer.acknowledge();
         }
     }
-    // The heir of one that was killed may come after the end, as the two that were there are gone.
-    assert!(next[0] == count + 1 && (mortals || next[1..] == [count + 1; 2]), "{next:?}");
+    let whole = count + 1;
+    assert!(next[0] == whole && next[2] == whole && (mortals || next[1] == whole), "{next:?}");
     one.join().unwrap();
-    two.join().unwrap();
 }
 
 #[test]
@@ -346,7 +355,6 @@ fn long_ordered_streams() {
 }
 
 #[test]
-#[ignore = "finds a schedule in which the consumer and a producer sleep, not yet explained: docs/MEMORY_MODEL.md"]
 fn long_ordered_after_a_killed_producer() {
     check(500, || in_one_order(8, 60, true));
 }

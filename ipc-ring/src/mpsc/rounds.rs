@@ -9,7 +9,7 @@ use ipc_core::wait::{Interrupted, Wait};
 
 use crate::error::{RingError, Side};
 use crate::lanes::{Geometry, Table};
-use crate::spsc::endpoint::{Endpoint, Leaving, Lines, Other, count};
+use crate::spsc::endpoint::{Endpoint, Leaving, Lines, Other, Standing, count};
 
 /// A lane found empty in so many rounds is no longer looked at. High: not to look costs a barrier on other cores, some 10 µs, and to look a nanosecond.
 const IDLE_ROUNDS: u32 = if MODEL { 2 } else { 1 << 13 };
@@ -78,6 +78,8 @@ struct Lane<R> {
     empty: u32,
     /// Its producer, if that was found dead.
     dead: Option<PeerId>,
+    /// Who had it when it was last looked at for the end.
+    standing: Standing,
     /// The last producer from whom it was taken back that was told of.
     taken_back: u64,
 }
@@ -112,6 +114,7 @@ impl<R: Reader> Rounds<R> {
             damaged: false,
             empty: 0,
             dead: None,
+            standing: Standing::UNKNOWN,
             taken_back: lines.taken_back().load(Ordering::Relaxed),
         };
         let lanes = table.lanes().iter().map(lane).collect();
@@ -511,17 +514,19 @@ impl<R: Reader> Lanes<R> {
         }
         let mut came = 0_u64;
         for (index, lines) in table.lanes().iter().enumerate() {
+            let standing = lines.standing();
+            self.lanes[index].standing = standing;
             match self.prospect(table, geometry, index) {
                 Prospect::More => {
                     self.witness = index;
                     return false;
                 }
-                // One who died before it counted itself came as well.
-                Prospect::Over => came = came.saturating_add(lines.claims().load(Ordering::Relaxed).max(1)),
+                Prospect::Over => came = came.saturating_add(standing.came()),
                 Prospect::Never => {}
             }
         }
-        came >= self.expected
+        // The lanes were looked at one after the other. If nobody came or left since, then all of that was so at the moment between; if somebody did, he has just come, or left and rings.
+        came >= self.expected && table.lanes().iter().zip(&self.lanes).all(|(lines, lane)| lines.stood(lane.standing))
     }
 
     /// What is to be expected of a lane. Lists it if something is left there.

@@ -65,6 +65,10 @@ pub(super) struct Core {
     lent: Option<Room>,
     /// What all producers at this place have published: messages, and bytes in them.
     published: (u64, u64),
+    /// The place's claims when it was taken.
+    tenure: u64,
+    /// Nothing more is done in its name: it left, or was taken for dead.
+    over: bool,
     left: bool,
 }
 
@@ -72,13 +76,15 @@ impl Claimer {
     /// Takes a place in the table.
     pub(super) fn join(object: &Object, control: &Control, track: &Track) -> Result<Self, Error> {
         let place = control.join(object, track)?;
+        // Written by the one who has the place.
+        let tenure = control.claims(place).load(Ordering::Relaxed);
         let me = control.region().segment().peer_id().to_bits();
         let corrupted = |error: RingError| object.corrupted("the ring", "a head and a tail in order", error);
         // Everything before it was claimed, and is ended.
         let head = match control.head() {
             Ok(head) => head.start,
             Err(error) => {
-                control.part(place, CLOSED);
+                control.part(place, tenure, CLOSED);
                 return Err(corrupted(error));
             }
         };
@@ -87,7 +93,8 @@ impl Claimer {
         let load = |counter| control.of_producer(place, counter).load(Ordering::Relaxed);
         let published = (load(PUBLISHED), load(PUBLISHED_BYTES));
         let (limit, end) = (head, head);
-        let mut core = Core { limit, end, tail, control, track, place, me, lent: None, published, left: false };
+        let (over, left) = (false, false);
+        let mut core = Core { limit, end, tail, control, track, place, me, lent: None, published, tenure, over, left };
         core.follow_hint();
         Ok(Self { handle, core })
     }
@@ -186,11 +193,10 @@ impl Claimer {
             Leaving::GivingUp => GAVE_UP,
             Leaving::HandingOver => HANDED_OVER,
         };
-        // An abort that failed has found out that the place is not ours.
-        if !self.core.left {
-            self.core.left = true;
-            self.core.control.part(self.core.place, how);
-        }
+        // One that was taken for dead lets go as well: a place that nobody took back would be nobody's to use while this process lives.
+        let how = if self.core.over { GAVE_UP } else { how };
+        (self.core.over, self.core.left) = (true, true);
+        self.core.control.part(self.core.place, self.core.tenure, how);
     }
 }
 
@@ -218,7 +224,7 @@ impl Core {
             self.abort(room);
         }
         // A place that was taken back from us, as from the dead, is another's to claim with. A line that changes when producers come and go.
-        if self.left || self.control.role(self.place).load(Ordering::Relaxed) != self.me {
+        if self.over || self.control.role(self.place).load(Ordering::Relaxed) != self.me {
             return Err(self.lost(self.tail.position));
         }
         // The common path: nobody else was here since.
@@ -324,14 +330,14 @@ impl Core {
             // It may wait for just this.
             self.control.wake_consumer();
         } else {
-            self.left = true;
+            self.over = true;
         }
     }
 
-    /// This process was taken for dead, and its place given away: nothing more is done in its name.
+    /// This process was taken for dead: nothing more is done in its name.
     #[cold]
     fn lost(&mut self, position: u64) -> RingError {
-        self.left = true;
+        self.over = true;
         RingError::ClaimLost { position }
     }
 }

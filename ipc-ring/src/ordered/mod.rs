@@ -11,7 +11,9 @@
 //! * **Producers do not wait for each other**, only for room: claims and commits take no turns. A claim that loses its exchange lost it to a claim that took place, so of all together one always gets on (lock-free).
 //! * **Death.** A claim of a producer that is dead, by the kernel's word, is stepped over by the consumer when it waits or [asks](Consumer::check_producers), or by a producer that takes the dead one's place. What it had committed
 //!   is taken, in its place in the order; then the consumer is told once, by [`RingError::PeerDied`](crate::RingError::PeerDied). Nothing of a push that was not committed is ever seen.
-//! * **A commit can fail.** If a claim was given up for dead, its commit finds that out, and [`RingError::ClaimLost`](crate::RingError::ClaimLost) says so: nothing is published over what came after it.
+//!   Of several that die in one place, one after the other, before the consumer comes to telling, only the last is sure to be told of.
+//! * **A commit can fail.** If a claim was given up for dead, its commit finds that out, and [`RingError::ClaimLost`](crate::RingError::ClaimLost) says so: nothing is published over what came after it, and nothing more by that producer,
+//!   which lets go of its place when it is dropped.
 //! * **The end** comes when every producer that came has closed, or gave up or died and was told of, and everything is taken: see [`Consumer::expect_producers`].
 //!
 //! The shape is that of the kernel's BPF ring buffer (A. Nakryiko, 2020), whose consumer stops at a record that is busy and steps over one that was discarded, with claims that name their claimer instead of a lock.

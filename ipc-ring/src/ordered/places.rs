@@ -6,7 +6,7 @@
 //! it leaves nothing half done.
 
 use ipc_core::peer::{PeerId, RoleState};
-use ipc_core::sync::{Ordering, register_for_heavy_fences};
+use ipc_core::sync::{Ordering, fence, register_for_heavy_fences};
 use ipc_core::{Error, Object};
 
 use super::control::{CLOSED, Control, DIED, GAVE_UP, HANDED_OVER};
@@ -142,7 +142,12 @@ impl Control {
             return false;
         }
         // The place is ours. Before anybody may rely on it. A process with several threads that has not registered is waited for in naps.
-        self.fences(place).store(u64::from(register_for_heavy_fences(false)), Ordering::Relaxed);
+        let registered = register_for_heavy_fences(false);
+        self.fences(place).store(u64::from(registered), Ordering::Relaxed);
+        if !registered {
+            // Between the role and each look at the bell; pairs with the consumer's between its announcement and its look at the places: it finds us there, and naps, or we find the announcement.
+            fence(Ordering::SeqCst);
+        }
         // Asked only now, when nobody else can have come and left meanwhile.
         if let Some(last) = last
             && let how @ (DIED | GAVE_UP) = self.how(place, last)
@@ -157,12 +162,25 @@ impl Control {
         true
     }
 
-    /// Says how the producer at this place leaves, lets go of it, and wakes the consumer. Nothing names it any more.
-    pub(super) fn part(&self, place: usize, how: u64) {
+    /// Says how the producer at this place leaves, lets go of it, and wakes the consumer. Nothing names it any more. `tenure` is what its claims were when it had come: a place that was taken back from
+    /// it, as from the dead, is another's to leave.
+    pub(super) fn part(&self, place: usize, tenure: u64, how: u64) {
         let me = self.region().segment().peer_id().to_bits();
-        self.status(place).store(how | me, Ordering::Relaxed);
-        // Release: who sees it released sees all that was published, and how it left. Not if it is another's by now.
-        let _ = self.role(place).compare_exchange(me, me | RELEASED, Ordering::AcqRel, Ordering::Relaxed);
+        let status = self.status(place);
+        // Once, but for one whose place this was.
+        for _ in 0..ATTEMPTS {
+            // Acquire, before the look at the role: pairs with the Release below. So what another said when it left is not overwritten: who sees that sees that the place is not his.
+            let found = status.load(Ordering::Acquire);
+            if self.role(place).load(Ordering::Relaxed) != me || self.claims(place).load(Ordering::Relaxed) != tenure {
+                break;
+            }
+            // What is replaced here even if we lost the place after that look says nothing of its holder, and what we say neither.
+            if status.compare_exchange(found, how | me, Ordering::Release, Ordering::Relaxed).is_ok() {
+                // Release: who sees it released sees all that was published, and how it left.
+                let _ = self.role(place).compare_exchange(me, me | RELEASED, Ordering::AcqRel, Ordering::Relaxed);
+                break;
+            }
+        }
         self.wake_consumer();
     }
 

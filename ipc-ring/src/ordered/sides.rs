@@ -131,7 +131,7 @@ macro_rules! consumer_side {
             /// From how many producers on there can be an end: it is told when at least so many have come, since the ring was made, and all that came have left. One,
             /// unless said otherwise; `u64::MAX` for a stream that never ends by itself, because others may come when none is there.
             ///
-            /// A successor counts as another producer.
+            /// A successor counts as another producer; not one that was killed in the first instructions after it took the place of another, before it counted itself, though its death is told.
             pub fn expect_producers(&mut self, producers: u64) {
                 self.taker.expect_producers(producers);
             }

@@ -107,6 +107,8 @@ pub(super) struct Taker {
     waits: u64,
     waited_at: u64,
     paused: bool,
+    /// Whether a barrier reached all producers when the last sleep was announced.
+    reached: bool,
     gone: bool,
 }
 
@@ -141,6 +143,7 @@ impl Taker {
             waits: 0,
             waited_at: 0,
             paused: false,
+            reached: false,
             gone: false,
             control: control.clone(),
             track: track.clone(),
@@ -327,7 +330,7 @@ impl Taker {
         let outcome = wait.until_announced(
             self,
             |taker| Ok(taker.glance(false)?.then_some(())),
-            |taker| taker.reaches_all(),
+            Self::reach,
             |taker| taker.has_news(),
             Self::ask,
             || count(control.of_consumer(CONSUMER_SLEEPS)),
@@ -351,8 +354,18 @@ impl Taker {
         !(0..self.control.places()).any(unreached)
     }
 
-    /// Whether producers left and rang for that, so that there is something to tell, or the end.
+    /// As [`reaches_all`](Self::reaches_all), before a sleep.
+    fn reach(&mut self) -> bool {
+        self.reached = self.reaches_all();
+        self.reached
+    }
+
+    /// Whether producers left and rang for that, so that there is something to tell, or the end. Also whether one that no barrier reaches has come since the sleep was announced: it need not have seen
+    /// that, so the sleep is to be a nap.
     fn has_news(&mut self) -> bool {
+        if self.reached && !self.reaches_all() {
+            return true;
+        }
         // What is not the end of the order is not told yet, and an error is found again.
         self.look() == Ok(Look::Nothing) && self.over() != Ok(Over::No)
     }
@@ -538,4 +551,24 @@ struct News {
     left: u64,
     /// Whether who took its place left word of it.
     by_successor: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ring::{Options, Ring};
+    use super::*;
+
+    #[test]
+    fn one_that_no_barrier_reaches_came_as_a_sleep_was_announced_and_was_slept_on() {
+        let segment = ipc_core::Segment::memfd("ordered").size(1 << 16).create().unwrap();
+        let ring = Ring::<u64>::create(&segment, "ring", Options::new(4).producers(2)).unwrap();
+        let mut consumer = ring.consumer().unwrap();
+        let taker = &mut consumer.taker;
+        assert!(taker.reach() && !taker.has_news(), "nobody is there");
+        let producer = ring.producer().unwrap();
+        // As in a process with several threads.
+        taker.control.fences(producer.place()).store(0, Ordering::Relaxed);
+        assert!(taker.has_news(), "no sleep now");
+        assert!(!taker.reach() && !taker.has_news(), "but a nap");
+    }
 }

@@ -366,8 +366,21 @@ impl Lines {
     }
 
     /// How many producers a lane has had. Written by the one who has it.
-    pub(crate) fn claims(&self) -> &AtomicU64 {
+    fn claims(&self) -> &AtomicU64 {
         self.u64::<{ PRODUCER_SIDE + CLAIMS }>()
+    }
+
+    /// Who has a lane, or had it last: to be asked afterwards [whether that was so all the time](Self::stood).
+    pub(crate) fn standing(&self) -> Standing {
+        // Acquire, before the role: pairs with the Release of `Endpoint::claim`. Who is counted is seen there, or its leaving is.
+        let claims = self.claims().load(Ordering::Acquire);
+        Standing { claims, state: self.role(Side::Producer).state() }
+    }
+
+    /// Whether nobody came to a lane, nor left it, since its standing was looked at. One who was killed before it counted itself may have come, which published nothing.
+    pub(crate) fn stood(&self, standing: Standing) -> bool {
+        // The other way round. Acquire, in `state`: of one who came and left it shows the leaving, and that it counted itself before.
+        self.role(Side::Producer).state() == standing.state && self.claims().load(Ordering::Relaxed) == standing.claims
     }
 
     /// The last producer from whom a lane was taken back as dead, before anybody was told. Written by the one who has it.
@@ -492,6 +505,23 @@ pub(crate) struct Endpoint {
     left: bool,
 }
 
+/// What the words of a lane say of its producers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    state: RoleState,
+    claims: u64,
+}
+
+impl Standing {
+    /// Before anybody looked.
+    pub(crate) const UNKNOWN: Self = Self { state: RoleState::Unclaimed, claims: 0 };
+
+    /// How many came. One who died before it counted itself came as well.
+    pub(crate) fn came(self) -> u64 {
+        self.claims.max(u64::from(self.state != RoleState::Unclaimed))
+    }
+}
+
 /// How the other side is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Other {
@@ -557,7 +587,8 @@ impl Endpoint {
             {
                 lines.taken_back().store(dead.to_bits(), Ordering::Relaxed);
             }
-            lines.claims().store(lines.claims().load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            // Release: pairs with the Acquire of `standing`.
+            lines.claims().store(lines.claims().load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         }
         // Before anybody may rely on it. A process with several threads that has not registered is waited for in naps.
         let registered = register_for_heavy_fences(false);

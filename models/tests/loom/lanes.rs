@@ -353,3 +353,27 @@ fn killed_consumer(accesses: usize) -> bool {
 fn lanes_killed_consumer() {
     check_deaths(|accesses| move || killed_consumer(accesses));
 }
+
+/// Somebody is there at every moment: who comes to a lane that the consumer may have looked at already, before the last one in the other lane leaves.
+fn changes_hands() -> bool {
+    let (ring, mut consumer) = lanes::<u64>(4);
+    consumer.expect_producers(2);
+    let (first, second) = (ring.producer().unwrap(), ring.producer().unwrap());
+    drop(first);
+    let looking = thread::spawn(move || {
+        let told = consumer.try_pop();
+        assert_eq!(told, Err(RingError::Empty), "somebody is there");
+        consumer
+    });
+    let third = ring.producer().unwrap();
+    assert_eq!(third.lane(), 0);
+    drop(second);
+    let mut consumer = looking.join().unwrap();
+    drop(third);
+    consumer.try_pop() == Err(RingError::Closed(Side::Producer))
+}
+
+#[test]
+fn lanes_change_hands() {
+    check(false, [changes_hands]);
+}

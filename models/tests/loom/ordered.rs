@@ -607,3 +607,27 @@ fn asleep_when_full() -> bool {
 fn ordered_asleep_when_full() {
     check(true, [asleep_when_full]);
 }
+
+/// Somebody is there at every moment: who comes to a place that the consumer may have looked at already, before the last one in the other place leaves.
+fn changes_hands() -> bool {
+    let (ring, mut consumer) = in_order::<u64>(&segment(), 4);
+    consumer.expect_producers(2);
+    let (first, second) = (ring.producer().unwrap(), ring.producer().unwrap());
+    drop(first);
+    let looking = thread::spawn(move || {
+        let told = consumer.try_pop();
+        assert_eq!(told, Err(RingError::Empty), "somebody is there");
+        consumer
+    });
+    let third = ring.producer().unwrap();
+    assert_eq!(third.place(), 0);
+    drop(second);
+    let mut consumer = looking.join().unwrap();
+    drop(third);
+    consumer.try_pop() == Err(RingError::Closed(Side::Producer))
+}
+
+#[test]
+fn ordered_changes_hands() {
+    check(false, [changes_hands]);
+}

@@ -13,7 +13,7 @@ use ipc_core::wait::{Interrupted, SLICE, Wait};
 use crate::error::{RingError, Side};
 use crate::lanes::{Claims, Counts, Geometry, Seats, Spot, Table};
 use crate::publisher::Handle;
-use crate::spsc::endpoint::{Leaving, Lines};
+use crate::spsc::endpoint::{Leaving, Lines, Standing};
 
 /// Every so many looks for a span all lanes are looked at, and claims of the dead are looked for: who always finds something never waits.
 const EVERYWHERE: u64 = if MODEL { 1 << 32 } else { 1 << 14 };
@@ -140,6 +140,8 @@ struct Lane<R> {
     damaged: bool,
     /// Its producer, if that was found dead.
     dead: Option<PeerId>,
+    /// Who had it when it was last looked at for the end.
+    standing: Standing,
     sweep: Sweep,
 }
 
@@ -192,6 +194,7 @@ impl<R: Reader> Rounds<R> {
             listed: false,
             damaged: false,
             dead: None,
+            standing: Standing::UNKNOWN,
             sweep: Sweep::Dead,
         };
         let lanes = Lanes {

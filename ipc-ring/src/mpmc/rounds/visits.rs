@@ -228,17 +228,20 @@ impl<R: Reader> Lanes<R> {
         }
         let mut came = 0_u64;
         for (index, lines) in common.table.lanes().iter().enumerate() {
+            let standing = lines.standing();
+            self.lanes[index].standing = standing;
             match self.prospect(common, index, holds) {
                 Prospect::More => {
                     self.witness = index;
                     return false;
                 }
-                // One who died before it counted itself came as well.
-                Prospect::Over => came = came.saturating_add(lines.claims().load(Ordering::Relaxed).max(1)),
+                Prospect::Over => came = came.saturating_add(standing.came()),
                 Prospect::Never => {}
             }
         }
+        // The lanes were looked at one after the other. If nobody came or left since, then all of that was so at the moment between; if somebody did, he has just come, or left and rings.
         came >= self.expected
+            && common.table.lanes().iter().zip(&self.lanes).all(|(lines, lane)| lines.stood(lane.standing))
     }
 
     /// What is to be expected of a lane. Lists it if something is left there.
