@@ -283,7 +283,9 @@ impl Control {
     }
 
     fn cursor_at(index: usize) -> usize {
-        CURSORS + (index % MAX_CURSORS) * LINE_PAIR
+        // Not a remainder: of a model's one cursor it would be none.
+        let index = if index < MAX_CURSORS { index } else { 0 };
+        CURSORS + index * LINE_PAIR
     }
 
     pub(super) fn cursor_role(&self, index: usize) -> Role<'_> {
