@@ -13,7 +13,7 @@ use ipc_core::{Handle, Object, ObjectKind, Segment, Slab, SlabError};
 use ipc_ring::handles::{HandleError, Lossy, Receiver, Sender};
 use ipc_ring::spsc::Ring;
 use ipc_ring::{RingError, Side};
-use ipc_ring::{broadcast, mpsc};
+use ipc_ring::{broadcast, mpmc, mpsc};
 
 type Frame = [u64; 96];
 
@@ -422,16 +422,102 @@ fn work(argument: &str) {
     assert!(shares.iter().all(|(shared, content)| **shared == *content));
 }
 
+/// From two senders to two receivers, each slot to one of them.
+fn ring_of_many(segment: &Segment) -> mpmc::Ring<Handle> {
+    mpmc::Ring::open_or_create(segment, "many", mpmc::Options::new(8).lanes(2).consumers(2)).unwrap()
+}
+
+/// One of two that fill slots and send them, whole or shared, or of two that receive them in turns, check them, write to what is whole and keep a few shares; until it is told to stop, or killed.
+fn work_among_many(argument: &str) {
+    let (name, worker) = argument.split_once('/').unwrap();
+    let worker: u64 = worker.parse().unwrap();
+    let segment = Segment::named(name).open().unwrap();
+    let report = report(&segment);
+    let word = |at: u64| report.region.u64_at(8 * at as usize);
+    let count = |at: u64| word(8 + 8 * worker + at).fetch_add(1, Ordering::Relaxed);
+    let stopped = || word(0).load(Ordering::Relaxed) != 0;
+    let slab = Slab::<Frame>::open(&segment, "slab").unwrap();
+    let mut number = u64::from(std::process::id()) << 32;
+    let mut next = move || {
+        number += 1;
+        filled(number)
+    };
+    if worker < 2 {
+        let mut sender = Sender::new(&slab, ring_of_many(&segment)).unwrap();
+        while !stopped() {
+            count(0);
+            let Ok(mut slot) = slab.try_allocate() else { continue };
+            let content = next();
+            *slot = content;
+            assert!(*slot == content, "worker {worker}: another one writes to our slot");
+            // Refused: released.
+            let reason = if content[0] % 2 == 0 {
+                sender.try_send(slot).err().map(|refused| refused.reason)
+            } else {
+                sender.try_send_shared(slot.freeze().unwrap()).err().map(|refused| refused.reason)
+            };
+            assert!(!matches!(reason, Some(HandleError::Slab(_))), "worker {worker}: {reason:?}");
+        }
+        return;
+    }
+    let mut receiver = Receiver::new(&slab, ring_of_many(&segment)).unwrap();
+    let mut shares: Vec<(Shared<'_, Frame>, Frame)> = Vec::new();
+    while !stopped() {
+        count(0);
+        match receiver.try_recv() {
+            Ok(received) => {
+                assert!(is_filled(&received), "worker {worker}: received");
+                match received.into_slot() {
+                    Ok(mut slot) => {
+                        count(1);
+                        let content = next();
+                        *slot = content;
+                        assert!(*slot == content, "worker {worker}: another one writes to what we received");
+                    }
+                    Err(shared) => {
+                        count(2);
+                        let shared = shared.into_shared().unwrap();
+                        let content = shared.read();
+                        shares.push((shared, content));
+                    }
+                }
+            }
+            Err(HandleError::Ring(
+                RingError::Empty | RingError::PeerGaveUp(_) | RingError::PeerDied { .. } | RingError::Closed(_),
+            )) => {}
+            Err(error) => panic!("worker {worker}: {error}"),
+        }
+        if shares.len() > 3 {
+            let (shared, content) = shares.swap_remove(0);
+            assert!(*shared == content, "worker {worker}: what we share has changed");
+        }
+    }
+    loop {
+        match receiver.recv_deadline(Instant::now() + Duration::from_secs(60)) {
+            Ok(Some(received)) => assert!(is_filled(&received), "worker {worker}: received last"),
+            Err(HandleError::Ring(RingError::PeerDied { .. })) => {}
+            Ok(None) | Err(HandleError::Ring(RingError::Closed(Side::Producer))) => break,
+            Err(error) => panic!("worker {worker}: {error}"),
+        }
+    }
+    assert!(shares.iter().all(|(shared, content)| **shared == *content));
+}
+
 /// Not a test: what the others start.
 #[test]
 fn a_worker_works() {
-    if let Some((_, argument)) = role() {
-        work(&argument);
+    match role() {
+        Some((role, argument)) if role == AMONG_MANY => work_among_many(&argument),
+        Some((_, argument)) => work(&argument),
+        None => {}
     }
 }
 
-/// Kills workers at random steps, `kills` times in all, and lets the last ones finish: then every slot is free.
-fn storm(kills: u64) {
+const ALONE: &str = "work";
+const AMONG_MANY: &str = "work among many";
+
+/// Kills workers at random steps, `kills` times in all, and lets the last ones finish: then every slot is free. Returns how many slots, shares, and of what was sent to all were received.
+fn storm(role: &str, kills: u64) -> [u64; 3] {
     let named = Named::create("storm", 1 << 20);
     let slab = Slab::<Frame>::create(&named.segment, "slab", SLOTS).unwrap();
     let report = report(&named.segment);
@@ -439,9 +525,10 @@ fn storm(kills: u64) {
         ring_of(&named.segment, worker);
     }
     ring_to_all(&named.segment);
+    ring_of_many(&named.segment);
     let word = |at: u64| report.region.u64_at(8 * at as usize);
     let steps = |worker: u64| word(8 + 8 * worker).load(Ordering::Relaxed);
-    let begin = |worker: u64| start("a_worker_works", "work", &format!("{}/{worker}", named.name));
+    let begin = |worker: u64| start("a_worker_works", role, &format!("{}/{worker}", named.name));
     let mut workers: Vec<Killed> = (0..WORKERS).map(begin).collect();
     let mut seed = u64::from(std::process::id()) | 1;
     for kill in 0..kills {
@@ -465,28 +552,43 @@ fn storm(kills: u64) {
     slab.give_back();
     let usage = slab.usage();
     assert_eq!((usage.free, usage.members.len()), (SLOTS as u64, 1), "{usage:?}\n{:?}", slab.holdings());
-    let received = |at| (0..WORKERS).map(|worker| word(8 + 8 * worker + at).load(Ordering::Relaxed)).sum::<u64>();
-    println!("{kills} kills, {} slots, {} shares and {} to all received", received(1), received(2), received(3));
-    assert!(received(1) > 0 && received(2) > 0 && received(3) > 0);
+    let received =
+        [1, 2, 3].map(|at| (0..WORKERS).map(|worker| word(8 + 8 * worker + at).load(Ordering::Relaxed)).sum::<u64>());
+    println!(
+        "{role}: {kills} kills, {} slots, {} shares and {} to all received",
+        received[0], received[1], received[2]
+    );
+    received
 }
 
 #[test]
 fn killed_processes_leave_no_slot_behind() {
-    storm(40);
+    assert!(storm(ALONE, 40).iter().all(|received| *received > 0));
+}
+
+#[test]
+fn killed_senders_and_receivers_of_a_ring_of_many_leave_no_slot_behind() {
+    assert!(storm(AMONG_MANY, 40)[..2].iter().all(|received| *received > 0));
 }
 
 #[test]
 #[ignore = "a minute: the full count"]
 fn a_thousand_kills_leave_no_slot_behind() {
-    storm(1000);
+    assert!(storm(ALONE, 1000).iter().all(|received| *received > 0));
+}
+
+#[test]
+#[ignore = "a minute: the full count"]
+fn a_thousand_kills_at_a_ring_of_many_leave_no_slot_behind() {
+    assert!(storm(AMONG_MANY, 1000)[..2].iter().all(|received| *received > 0));
 }
 
 #[test]
 fn several_receivers_share_slots_and_the_last_releases_what_is_left() {
     let segment = common::scratch(1 << 20);
     let frames = Slab::<[u64; 8]>::create(&segment, "frames", 16).unwrap();
-    let options = ipc_ring::mpmc::Options::new(16).lanes(2).consumers(2);
-    let ring = ipc_ring::mpmc::Ring::<Handle>::create(&segment, "ring", options).unwrap();
+    let options = mpmc::Options::new(16).lanes(2).consumers(2);
+    let ring = mpmc::Ring::<Handle>::create(&segment, "ring", options).unwrap();
     let mut sender = Sender::new(&frames, ring.clone()).unwrap();
     let mut receivers = [Receiver::new(&frames, ring.clone()).unwrap(), Receiver::new(&frames, ring).unwrap()];
     let mut send = |number: u64| {
