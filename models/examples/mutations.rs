@@ -270,7 +270,7 @@ const ORDERINGS: &[Mutation] = &[
     mutation(
         "no fence between announcement and look",
         BELL,
-        &[("let fenced = heavy_fence();", "let fenced = true; let _ = heavy_fence;")],
+        &[("            heavy_fence()\n        };", "            let _ = heavy_fence;\n            true\n        };")],
         CaughtBy("sleep_"),
     ),
     mutation(
@@ -577,10 +577,13 @@ const STEPS: &[Mutation] = &[
     mutation(
         "the fence stands before the announcement",
         BELL,
-        &[(
-            "let announced = self.announce();\n        let fenced = heavy_fence();",
-            "let fenced = heavy_fence();\n        let announced = self.announce();",
-        )],
+        &[
+            ("        let announced = self.announce();\n        let fenced = if", "        let fenced = if"),
+            (
+                "            heavy_fence()\n        };\n",
+                "            heavy_fence()\n        };\n        let announced = self.announce();\n",
+            ),
+        ],
         CaughtBy("sleep_"),
     ),
     mutation(
