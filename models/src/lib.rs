@@ -40,7 +40,7 @@ pub fn segment() -> Segment {
     Segment::memfd("model").size(1 << 15).peers(4).objects(1).create().unwrap()
 }
 
-/// Another attachment to the same segment: another peer.
+/// Another attachment to the same segment: another peer. The first one has to be there to the end, as the checker's words stand in its mapping: who accesses one afterwards ends in SIGSEGV.
 pub fn attach_again(segment: &Segment) -> Segment {
     let fd = segment.segment_fd().unwrap().try_clone_to_owned().unwrap();
     Segment::from_fd(fd).open().unwrap()
