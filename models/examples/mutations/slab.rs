@@ -146,7 +146,7 @@ pub(super) const SLAB: &[Mutation] = &[
             "        let word = self.word(slot);\n        let shared = word.state() == Some(State::Shared);\n        (shared && self.sharers(slot).load(Ordering::Acquire) == 0).then_some(word)",
             "        let unshared = self.sharers(slot).load(Ordering::Acquire) == 0;\n        let word = self.word(slot);\n        (unshared && word.state() == Some(State::Shared)).then_some(word)",
         )],
-        CaughtBy("slab_freezing"),
+        CaughtBy("slab_reclaim_beside_freezing"),
     ),
     mutation(
         "a whole slot is sent without an intent",

@@ -3,6 +3,7 @@
 //! The contents are plain memory to loom: two who have a slot at once, or one who reads what another's writing is not ordered before, are reported.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ipc_core::peer::PeerId;
 use ipc_core::segment::PayloadType;
@@ -65,9 +66,9 @@ fn allocate(slab: &Slab<u64>) -> bool {
     slab.try_allocate().map(use_up).is_ok()
 }
 
-/// Words without any order, so that what a handle names is ordered by its slot alone.
+/// Words without any order, so that what a handle names is ordered by its slot alone; and, outside the model, whether the send of a mortal had returned.
 #[derive(Debug, Default)]
-struct Post([AtomicU64; 2]);
+struct Post([AtomicU64; 2], AtomicBool);
 
 impl Post {
     fn put(&self, handle: Handle) {
@@ -118,6 +119,9 @@ fn giving(slots: usize) -> bool {
     let got = allocate(&mine);
     mine.give_back();
     let (theirs, more) = working.join().unwrap();
+    // Before anybody leaves: who does opens what only looks full.
+    let found: Vec<_> = (0..slots).map(|_| mine.try_allocate().expect("a free slot is found")).collect();
+    drop(found);
     drop(theirs);
     all_free(&mine);
     got && more
@@ -237,8 +241,10 @@ fn slab_freezing() {
 }
 
 /// Gives a slot to a ring, whole or shared; its handle goes by post.
-fn send(slot: Slot<'_, u64>, shared: bool, place: RingPlace, post: &Post) {
+fn send(slab: &Slab<u64>, slot: Slot<'_, u64>, shared: bool, place: RingPlace, post: &Post) {
     let push = |handle| {
+        // An access to shared memory, as every ring makes: who is killed in it has given the slot to the ring, and not its handle.
+        slab.discarded_before(place);
         post.put(handle);
         Ok::<(), SlabError>(())
     };
@@ -268,11 +274,14 @@ fn sending(shared: bool, twice: bool) -> bool {
     let (theirs, place) = (join(&segment), ring(&segment, &mine));
     let post = Arc::new(Post::default());
     let letter = Arc::clone(&post);
-    let mut slot = mine.try_allocate().unwrap();
-    slot.write(&7);
-    let mut slot = Some(slot);
+    // Written by whoever sends, beside the receiver if it is there already.
+    let send = |mut slot: Slot<'_, u64>| {
+        slot.write(&7);
+        send(&mine, slot, shared, place, &post);
+    };
+    let mut slot = Some(mine.try_allocate().unwrap());
     if twice {
-        send(slot.take().unwrap(), shared, place, &post);
+        send(slot.take().unwrap());
     }
     let receiving = thread::spawn(move || {
         let received = receive(&theirs, place, &letter);
@@ -280,7 +289,7 @@ fn sending(shared: bool, twice: bool) -> bool {
     });
     let mut both = false;
     if let Some(slot) = slot {
-        send(slot, shared, place, &post);
+        send(slot);
         allocate(&mine);
     } else {
         both = receive(&mine, place, &post);
@@ -309,7 +318,7 @@ fn discarding() -> bool {
     let letter = Arc::clone(&post);
     let mut slot = mine.try_allocate().unwrap();
     slot.write(&7);
-    send(slot, true, place, &post);
+    send(&mine, slot, true, place, &post);
     let receiving = thread::spawn(move || {
         let received = receive(&theirs, place, &letter);
         (theirs, received)
@@ -431,18 +440,25 @@ fn act(way: Way, slab: &Slab<u64>, slot: Option<Slot<'_, u64>>, place: RingPlace
             let shared = slot.freeze().unwrap();
             post.put(shared.handle());
         }
-        Way::Send => send(slot, false, place, post),
-        Way::SendShared => send(slot, true, place, post),
+        Way::Send | Way::SendShared => {
+            send(slab, slot, matches!(way, Way::SendShared), place, post);
+            post.1.store(true, Ordering::Relaxed);
+            // One may be killed here, too: what was sent stays sent.
+            slab.discarded_before(place);
+        }
     }
 }
 
-/// What the other does.
-fn react(way: Way, slab: &Slab<u64>, place: RingPlace, post: &Post) {
+/// What the other does; whether it got what it has the handle of.
+fn react(way: Way, slab: &Slab<u64>, place: RingPlace, post: &Post) -> bool {
     match (way, post.get()) {
-        (Way::Offer, Some(handle)) => drop(slab.accept(handle).map(use_up)),
-        (Way::Share, Some(handle)) => drop(slab.share(handle).map(|shared| assert_eq!(shared.read(), 7))),
-        (Way::Send | Way::SendShared, Some(_)) => drop(receive(slab, place, post)),
-        _ => drop(allocate(slab)),
+        (Way::Offer, Some(handle)) => slab.accept(handle).map(use_up).is_ok(),
+        (Way::Share, Some(handle)) => slab.share(handle).map(|shared| assert_eq!(shared.read(), 7)).is_ok(),
+        (Way::Send | Way::SendShared, Some(_)) => receive(slab, place, post),
+        _ => {
+            allocate(slab);
+            false
+        }
     }
 }
 
@@ -459,7 +475,7 @@ fn killed(way: Way, accesses: usize) -> bool {
             theirs
         })
     });
-    react(way, &mine, place, &post);
+    let received = react(way, &mine, place, &post);
     let outlived = dying.join().unwrap();
     let killed = outlived.is_none();
     drop(outlived);
@@ -467,7 +483,8 @@ fn killed(way: Way, accesses: usize) -> bool {
         // What it had sent before it died is the ring's.
         Way::Send | Way::SendShared => {
             mine.reclaim();
-            receive(&mine, place, &post);
+            let received = received || receive(&mine, place, &post);
+            assert!(received || !post.1.load(Ordering::Relaxed), "it was sent: {:?}", mine.holdings());
         }
         _ => assert!(allocate(&mine), "who finds nothing looks for what the dead hold: {:?}", mine.holdings()),
     }
@@ -580,6 +597,31 @@ fn slab_reclaim_sent_shares() {
 #[test]
 fn slab_reclaim_twice() {
     check_deaths_once(|accesses, deaths| move || reclaiming(Way::SendShared, true, accesses, &deaths));
+}
+
+/// One takes back from a dead member that had nothing, while another freezes a slot: no slot is taken for unshared that is being frozen.
+fn reclaiming_beside_freezing() -> bool {
+    let (segment, mine) = slab_for(3, 1);
+    let (other, theirs) = (attach_again(&segment), join(&segment));
+    let dead = Slab::<u64>::open(&other, "slab").unwrap();
+    bury(other.peer_id(), dead);
+    let mut slot = mine.try_allocate().unwrap();
+    slot.write(&7);
+    let reclaiming = thread::spawn(move || {
+        theirs.reclaim();
+        theirs
+    });
+    let shared = slot.freeze().unwrap();
+    let theirs = reclaiming.join().unwrap();
+    assert_eq!((shared.read(), mine.usage().shared), (7, 1), "it is shared still");
+    drop((shared, theirs));
+    all_free(&mine);
+    true
+}
+
+#[test]
+fn slab_reclaim_beside_freezing() {
+    check_within(2, false, [reclaiming_beside_freezing]);
 }
 
 /// Who takes back from the dead is killed itself after so many accesses; another takes back meanwhile, and afterwards.
