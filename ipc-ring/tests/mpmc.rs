@@ -312,6 +312,60 @@ fn the_end_comes_when_all_is_acknowledged() {
     assert_eq!(two.pop(), Ok(Some(7)));
 }
 
+/// Found by reading: it had taken note of all that was given back, and kept that to itself.
+#[test]
+fn what_was_given_back_is_found_though_who_found_some_of_it_left() {
+    let segment = scratch(1 << 20);
+    let ring = ring(&segment, 100, 1);
+    let mut producer = ring.producer().unwrap();
+    let [mut one, mut two, mut three] = std::array::from_fn(|_| ring.consumer().unwrap());
+    one.set_manual(true);
+    one.set_prefetch(1);
+    push_all(&mut producer, 0..2);
+    assert_eq!([one.try_pop(), one.try_pop()], [Ok(0), Ok(1)]);
+    assert_eq!([two.try_pop(), three.try_pop()], [Err(RingError::Empty); 2]);
+    one.give_up();
+    assert_eq!(two.try_pop(), Ok(0));
+    drop(two);
+    assert_eq!(three.try_pop(), Ok(1));
+}
+
+/// Found by reading: a lane in which no span had begun at some place for more than 2^32 laps was taken for damaged when one did.
+#[test]
+fn a_claim_word_of_very_long_ago_is_no_damage() {
+    let segment = scratch(1 << 20);
+    let ring = ring(&segment, 10, 1);
+    let mut producer = ring.producer().unwrap();
+    let mut consumer = ring.consumer().unwrap();
+    consumer.set_prefetch(1);
+    push_all(&mut producer, 0..3);
+    assert_eq!(consumer.try_pop(), Ok(0));
+    let kind = ObjectKind { name: "mpmc ring of slots", code: u64::from_le_bytes(*b"mpmcslt\x01") };
+    let region = segment.open_object("ring", kind, PayloadType::of::<u64>()).unwrap().region;
+    // The claim words of three cells of seven stand at the end, in whole lines.
+    let word = |position: usize| region.u64_at(region.len() - 192 + 8 * position);
+    assert_eq!(word(0).load(std::sync::atomic::Ordering::Relaxed) & 3, 1, "claimed");
+    // In lap 0: of 2^33 - 7 laps ago. A value was done there.
+    word(1).store(7 << 31 | 1 << 2 | 3, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!([consumer.try_pop(), consumer.try_pop()], [Ok(1), Ok(2)]);
+}
+
+/// Found by reading: producers waited for ever for a successor that had come and gone, in another place.
+#[test]
+fn a_successor_takes_the_place_of_the_one_that_handed_over() {
+    let segment = scratch(1 << 20);
+    let ring = ring(&segment, 10, 2);
+    let (one, two) = (ring.consumer().unwrap(), ring.consumer().unwrap());
+    two.hand_over();
+    one.close();
+    let successor = ring.consumer().unwrap();
+    assert_eq!(successor.place(), 1);
+    successor.close();
+    let mut producer = ring.producer().unwrap();
+    let pushed = (0..1000).find_map(|value| producer.try_push(value).err());
+    assert_eq!(pushed.map(|error| error.reason), Some(RingError::Closed(Side::Consumer)));
+}
+
 #[test]
 fn two_that_hold_something_do_not_wait_for_each_other_at_the_end() {
     let segment = scratch(1 << 20);

@@ -175,6 +175,29 @@ fn threads_share_a_stream_of_records() {
     assert_eq!(sums.iter().sum::<u64>(), 2 * 5000 * 5001 / 2);
 }
 
+/// Found by reading: it saw nothing there, until it asked who lives.
+#[test]
+fn zeros_where_a_consumer_went_on_a_lap_ago_hide_nothing() {
+    let segment = scratch(1 << 20);
+    let ring = ring(&segment, 512, 1);
+    let mut producer = ring.producer().unwrap();
+    let (mut busy, mut late) = (ring.consumer().unwrap(), ring.consumer().unwrap());
+    let mut bytes = Vec::new();
+    producer.try_push(&[0; 56]).unwrap();
+    assert_eq!(late.try_pop(&mut bytes), Ok(56));
+    late.acknowledge();
+    // The last of them lies across the place where the late one goes on.
+    assert_eq!(producer.position(), 64);
+    while producer.position() < 1024 + 64 {
+        producer.try_push(&[0; 256]).unwrap();
+        assert_eq!(busy.try_pop(&mut bytes), Ok(256));
+        busy.acknowledge();
+    }
+    producer.try_push(&[1]).unwrap();
+    assert_eq!(late.try_pop(&mut bytes), Ok(1));
+    assert_eq!(bytes, [1]);
+}
+
 #[test]
 fn rings_that_cannot_be() {
     let segment = scratch(1 << 20);

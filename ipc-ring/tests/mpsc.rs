@@ -93,6 +93,19 @@ fn the_end_comes_when_all_have_closed_and_all_is_popped() {
     assert_eq!(consumer.pop(), Ok(None));
 }
 
+/// Found by reading: the consumer waited for ever for a successor that had come and gone, in another lane.
+#[test]
+fn a_successor_takes_the_lane_of_the_one_that_handed_over() {
+    let segment = scratch(1 << 20);
+    let ring = ring(&segment, 10, 2);
+    let mut consumer = ring.consumer().unwrap();
+    let (one, two) = (ring.producer().unwrap(), ring.producer().unwrap());
+    two.hand_over();
+    one.close();
+    ring.producer().unwrap().close();
+    assert_eq!(consumer.try_pop(), Err(RingError::Closed(Side::Producer)));
+}
+
 #[test]
 fn who_gives_up_is_told_of_once_after_its_values() {
     let segment = scratch(1 << 20);

@@ -512,8 +512,8 @@ const STEPS: &[Mutation] = &[
         "a part is acknowledged before the rest is claimed",
         CLAIMS,
         &[(
-            "        self.word(rest).store(word(rest, behind, tenure, length - first), Ordering::Relaxed);\n        self.swap(spot, word(spot, CLAIMED, tenure, length), word(spot, before, tenure, first))",
-            "        let ours = self.swap(spot, word(spot, CLAIMED, tenure, length), word(spot, before, tenure, first));\n        self.word(rest).store(word(rest, behind, tenure, length - first), Ordering::Relaxed);\n        ours",
+            "        self.word(rest).store(word(rest, behind, tenure, length - first), Ordering::Release);\n        self.swap(spot, word(spot, CLAIMED, tenure, length), word(spot, before, tenure, first))",
+            "        let ours = self.swap(spot, word(spot, CLAIMED, tenure, length), word(spot, before, tenure, first));\n        self.word(rest).store(word(rest, behind, tenure, length - first), Ordering::Release);\n        ours",
         )],
         CaughtBy("shared_killed_consumer"),
     ),

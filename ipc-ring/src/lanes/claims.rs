@@ -72,7 +72,7 @@ pub(crate) enum Claim {
     Returned { length: u64 },
     /// It is acknowledged.
     Done { length: u64 },
-    /// The producer has gone round meanwhile: who looks is late.
+    /// The producer has gone round meanwhile: who looks is late, and the head is beyond this place. If it is not, the word is more than 2^32 laps old, and says that nobody has claimed it.
     Later,
 }
 
@@ -230,8 +230,9 @@ impl Claims {
     fn split(&self, spot: Spot, tenure: u64, (length, first): (u64, u64), before: u64, behind: u64) -> bool {
         debug_assert!(0 < first && first < length);
         let rest = self.advance(spot, first * self.layout.unit);
-        // Nobody looks there before the first word says that a span begins there; ordered by the Release of that.
-        self.word(rest).store(word(rest, behind, tenure, length - first), Ordering::Relaxed);
+        // Nobody looks there in this lap before the first word says that a span begins there. Release, for who takes it for a boundary of an earlier lap: that one has to see a head that is
+        // beyond it.
+        self.word(rest).store(word(rest, behind, tenure, length - first), Ordering::Release);
         self.swap(spot, word(spot, CLAIMED, tenure, length), word(spot, before, tenure, first))
     }
 

@@ -8,6 +8,7 @@ use ipc_core::sync::{self, AtomicU64, LINE_PAIR, Ordering, unmodelled};
 use ipc_core::{Error, Region, Segment};
 
 use super::claims::TENURE_MASK;
+use super::table::Vacancy;
 use crate::spsc::SideState;
 use crate::spsc::endpoint::{Leaving, Other};
 
@@ -119,20 +120,20 @@ impl Seats {
         Role::new(self.word(seat, ROLE), "consumer")
     }
 
-    /// Takes a seat that nobody has, else that of one who died. `tenures` counts those who ever sat.
+    /// Takes the seat of one who handed over, else one that nobody has, else that of one who died. `tenures` counts those who ever sat.
     ///
     /// The seat is named by the claims of who sits there through a number that nobody else has: a claim of one who died stays his when the seat is another's. So a seat is given away without
     /// looking for them.
     pub(crate) fn claim(&self, region: &Region, tenures: &AtomicU64) -> Result<(usize, u64), Error> {
         let segment = region.segment();
         segment.process().check()?;
-        for of_the_dead in [false, true] {
+        for vacancy in Vacancy::ALL {
             for seat in 0..self.count {
-                let role = self.role(seat);
-                if matches!(role.state(), RoleState::Held(_)) != of_the_dead {
+                let (state, other) = self.other_at(seat);
+                if !vacancy.is_of(state, other) {
                     continue;
                 }
-                match role.claim(segment) {
+                match self.role(seat).claim(segment) {
                     Ok(_) => {
                         let tenure = self.begin(seat, tenures);
                         Self::roles(self.at, self.count).note_claim(region, seat as u32);

@@ -8,7 +8,7 @@ use ipc_core::{Error, Object, Region};
 
 use super::{Announcement, Announcements, Claims, ClaimsLayout, MOST_CONSUMERS, Seats};
 use crate::error::{RingError, Side};
-use crate::spsc::endpoint::{DATA, Endpoint, FENCES, GEOMETRY, Leaving, Lines, ROLES, side_word};
+use crate::spsc::endpoint::{DATA, Endpoint, FENCES, GEOMETRY, Leaving, Lines, Other, ROLES, side_word};
 
 /// Lanes of a ring for which nothing else was said.
 pub(crate) const DEFAULT_LANES: usize = 16;
@@ -160,6 +160,30 @@ impl Geometry {
     }
 }
 
+/// In which order places are tried by those who come: lanes, or seats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vacancy {
+    /// Whose holder handed over: the other side waits for a successor in just that place.
+    HandedOver,
+    /// That nobody has.
+    Free,
+    /// Any that can be had: of the dead, and one that was somebody's a moment ago, and was let go of since.
+    Any,
+}
+
+impl Vacancy {
+    pub(super) const ALL: [Self; 3] = [Self::HandedOver, Self::Free, Self::Any];
+
+    /// Whether a place is tried whose words say this.
+    pub(super) fn is_of(self, state: RoleState, other: Other) -> bool {
+        match self {
+            Self::HandedOver => matches!((state, other), (RoleState::Released(_), Other::Awaited)),
+            Self::Free => !matches!(state, RoleState::Held(_)),
+            Self::Any => true,
+        }
+    }
+}
+
 /// The lanes of one ring.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
@@ -223,7 +247,7 @@ impl Table {
         }
     }
 
-    /// Claims a lane for a producer of this process: the first that nobody has; if there is none, the first whose holder is dead. What was published there and
+    /// Claims a lane for a producer of this process: the first whose producer handed over; if there is none, the first that nobody has; else the first whose holder is dead. What was published there and
     /// not popped stays, and is popped first.
     ///
     /// The lane has to be [announced](Lines::announce_lane) when the producer is made. If the process dies before that, the consumer finds a lane whose producer is dead.
@@ -242,10 +266,9 @@ impl Table {
         let mut damage = None;
         for _ in 0..ATTEMPTS {
             let before = states();
-            for from_the_dead in [false, true] {
+            for vacancy in Vacancy::ALL {
                 for (index, lane) in self.lanes.iter().enumerate() {
-                    // One that was a dead one's a moment ago, and that the consumer let go of since, is as good: so the second time all are tried.
-                    if !from_the_dead && matches!(lane.role(Side::Producer).state(), RoleState::Held(_)) {
+                    if !vacancy.is_of(lane.role(Side::Producer).state(), lane.other(Side::Producer)) {
                         continue;
                     }
                     match Endpoint::claim(lane.clone(), Side::Producer) {

@@ -238,8 +238,8 @@ impl<T: Payload> Cursor<T> {
             self.step_run(run);
             values = rest;
             if marked && !values.is_empty() {
-                // Ordered before the publication by its Release.
-                self.control().store(end, Ordering::Relaxed);
+                // Ordered before the publication by its Release. Release itself, for who takes it for a word of an earlier lap: that one has to see what was claimed there meanwhile.
+                self.control().store(end, Ordering::Release);
             }
         }
         // SAFETY: as for `control`; `begun` was the current cell.

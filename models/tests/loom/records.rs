@@ -162,7 +162,7 @@ fn views(bulk: bool) -> bool {
         } else {
             let view = consumer.try_peek().unwrap();
             see(&view);
-            view.release();
+            view.release().unwrap();
         }
     }
     let (producer, pushed) = pushing.join().unwrap();

@@ -477,6 +477,10 @@ impl<R: Reader> Rounds<R> {
         }
         for (lane, lines) in self.lanes.lanes.iter().zip(table.lanes()) {
             if lane.reader.is_some() && !lane.damaged {
+                // It took note of what others gave back, and has not found all of it.
+                if lane.sweep != Sweep::No {
+                    lines.given_back().store(1, Ordering::Release);
+                }
                 // What is wrong with it others find as well.
                 let _ = lines.pass_done();
             }

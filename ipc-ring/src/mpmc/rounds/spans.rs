@@ -1,10 +1,23 @@
 //! Spans of one lane: claimed where nobody has, taken where somebody gave back or died.
 
-use ipc_core::sync::Ordering;
+use ipc_core::sync::{Ordering, light_fence};
 
 use super::{Common, Extent, Lanes, Reader, Span, Sweep, Wanted};
 use crate::error::RingError;
-use crate::lanes::Claim;
+use crate::lanes::{Claim, Claims, Spot};
+use crate::spsc::endpoint::Lines;
+
+/// The head, if it is beyond a boundary: nothing is left to take there, and others may have written there since.
+pub(super) fn beyond(lines: &Lines, claims: &Claims, boundary: Spot) -> Option<(u64, Spot)> {
+    // Pairs with the Release of who moved it: what was published before it is seen.
+    let head = lines.head().load(Ordering::Acquire);
+    if head.wrapping_sub(boundary.position).wrapping_sub(1) >= u64::MAX / 2 {
+        return None;
+    }
+    let spot = claims.spot(head);
+    // A head between two spots leads nowhere.
+    (spot.position != boundary.position).then_some((head, spot))
+}
 
 impl<R: Reader> Lanes<R> {
     /// Claims what comes next in a lane, if there is something that nobody has.
@@ -20,11 +33,27 @@ impl<R: Reader> Lanes<R> {
             let spot = lane.next;
             // First of all, and alone while there is nothing: the words of claims are written by others.
             if !reader.has_news(spot) {
-                return Ok(None);
+                // Where a record lay that is done with, anything may stand by now: also nothing.
+                match if R::SIZE.is_none() { beyond(lines, claims, spot) } else { None } {
+                    Some(further) => (lane.head, lane.next) = further,
+                    None => return Ok(None),
+                }
+                continue;
             }
             let word = claims.look(spot);
-            let (length, free) = match Claim::decode(word, spot) {
-                Claim::Free => {
+            let mut claim = Claim::decode(word, spot);
+            if claim == Claim::Later {
+                // A word of a later lap comes after the head was moved: if it was not, the word is so old that its lap looks later.
+                match beyond(lines, claims, spot) {
+                    Some(further) => {
+                        (lane.head, lane.next) = further;
+                        continue;
+                    }
+                    None => claim = Claim::Free,
+                }
+            }
+            let (length, free) = match claim {
+                Claim::Free | Claim::Later => {
                     let extent = match reader.measure(spot, lines, wanted) {
                         Ok(extent) => extent,
                         // Claimed, acknowledged and written over since it was looked at, perhaps. A model of a full lane found it.
@@ -38,17 +67,6 @@ impl<R: Reader> Lanes<R> {
                 }
                 Claim::Returned { length } => (length, true),
                 Claim::Claimed { length, .. } | Claim::Done { length } => (length, false),
-                Claim::Later => {
-                    // Pairs with the Release of who moved it; the word of the later lap came after that.
-                    let head = lines.head().load(Ordering::Acquire);
-                    if head.wrapping_sub(spot.position).wrapping_sub(1) >= u64::MAX / 2 {
-                        let what = "the lap of a claim";
-                        return Err(RingError::Corrupted { what, found: word, limit: head });
-                    }
-                    lane.head = head;
-                    lane.next = claims.spot(head);
-                    continue;
-                }
             };
             if free && claims.claim(spot, word, common.tenure, length) {
                 // If it is not ours, or not in the ring, nothing comes of it but that we have claimed it.
@@ -75,9 +93,9 @@ impl<R: Reader> Lanes<R> {
             let positions = claims.positions(spot, length);
             // A length that does not stand in the claim may be of a later lap by now.
             if length == 0
-                && lines.head().load(Ordering::Acquire).wrapping_sub(spot.position).wrapping_sub(1) < u64::MAX / 2
+                && let Some(further) = beyond(lines, claims, spot)
             {
-                lane.next = claims.spot(lines.head().load(Ordering::Acquire));
+                (lane.head, lane.next) = further;
                 continue;
             }
             lane.next = claims.advance(spot, positions?);
@@ -130,6 +148,9 @@ impl<R: Reader> Lanes<R> {
                     && claims.give_back_rest(spot, common.tenure, length, first.length)
                 {
                     lines.given_back().store(1, Ordering::Release);
+                    // Who fell asleep since the one before gave it back; the proof stands at `Bell`.
+                    light_fence();
+                    lines.consumers_bell().ring();
                     extent = first;
                 }
                 return Ok(Some(Span { lane: index, first: spot, extent }));

@@ -5,6 +5,7 @@ use std::time::Instant;
 use ipc_core::peer::RoleState;
 use ipc_core::sync::Ordering;
 
+use super::spans::beyond;
 use super::{Common, EVERYWHERE, Lanes, Prospect, Reader, Span, Sweep, Visit};
 use crate::error::{RingError, Side};
 use crate::lanes::{Counts, Table};
@@ -277,6 +278,9 @@ impl<R: Reader> Lanes<R> {
         let (lane, lines) = (&mut self.lanes[index], &common.table.lanes()[index]);
         let (Some(reader), Some(claims)) = (&mut lane.reader, lines.spans()) else { return false };
         if holds {
+            if let Some(further) = beyond(lines, claims, lane.next) {
+                (lane.head, lane.next) = further;
+            }
             return lane.sweep != Sweep::No || reader.has_news(lane.next);
         }
         match lines.pass_done() {
