@@ -170,7 +170,7 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a value that was overtaken is returned as if it were whole",
         file: SLOTS,
-        edits: &[("if missed < SLOTS - 1 {", "if missed < u64::MAX {")],
+        edits: &[("if missed < self.mask {", "if missed < u64::MAX {")],
         found_by: Suite(&["kills", "--only", "cell"]),
     },
     Bug {

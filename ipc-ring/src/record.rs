@@ -39,6 +39,14 @@ pub(crate) fn max_record(capacity: u64) -> usize {
     (capacity / 2) as usize
 }
 
+/// Lines of a ring in which its head and tail stand, and the next control word, and those in which the longest record is rounded up, twice.
+const ENDS: u64 = 6 * LINE;
+
+/// Bytes of a ring that are left beside its capacity.
+pub(crate) fn spare(ring: u64, capacity: u64) -> u64 {
+    ring.saturating_sub(capacity.saturating_add(ENDS))
+}
+
 /// Bytes of data area for a capacity, such that its longest record always fits beside what is not yet acknowledged; whole
 /// lines. `None` if there is no such ring.
 pub(crate) fn ring_bytes(capacity: u64) -> Option<u64> {
@@ -47,7 +55,7 @@ pub(crate) fn ring_bytes(capacity: u64) -> Option<u64> {
     }
     // Twice the longest record with its control word in whole lines: one may have to be skipped at the end of the ring for another. Then
     // the lines in which head and tail stand, and the next control word's.
-    capacity.checked_add(batch(capacity) + 6 * LINE).map(|bytes| bytes.next_multiple_of(LINE))
+    capacity.checked_add(batch(capacity) + ENDS).map(|bytes| bytes.next_multiple_of(LINE))
 }
 
 /// Where a record lies: positions are bytes since the ring was made.

@@ -261,6 +261,25 @@ fn slices_cross_cells_and_are_shared() {
     assert_eq!(all, (0..next).collect::<Vec<_>>());
 }
 
+/// Beside as many as the capacity says there was no room for all that may have been acknowledged with the head still behind it: a storm of kills found it.
+#[test]
+fn a_lane_takes_its_capacity_whatever_was_acknowledged_before() {
+    for before in 0..60 {
+        let segment = scratch(1 << 20);
+        let options = Options::new(40).lanes(1).consumers(4);
+        let ring = Ring::<[u64; 4]>::create(&segment, "ring", options).unwrap();
+        let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
+        for value in 0..before {
+            producer.try_push([value; 4]).unwrap();
+            assert_eq!(consumer.try_pop(), Ok([value; 4]));
+        }
+        assert_eq!(consumer.try_pop(), Err(RingError::Empty), "and with that all is acknowledged");
+        for value in 0..40 {
+            assert_eq!(producer.try_push([value; 4]), Ok(()), "{value} after {before}");
+        }
+    }
+}
+
 #[test]
 fn a_full_lane_has_room_as_soon_as_its_oldest_are_done() {
     let segment = scratch(1 << 20);

@@ -11,6 +11,9 @@ use crate::structure::{Stage, Structure};
 /// Limits that are tried: from one that permits nothing more to one that permits some.
 const CASES: u64 = 48;
 
+/// Kibibytes of the heap that are free before a limit is set.
+const STOCK: usize = 512;
+
 pub(super) fn case(stage: &Stage, structure: &'static dyn Structure, case: u64) -> Result<Option<Outcome>> {
     if case >= CASES {
         return Ok(None);
@@ -18,6 +21,7 @@ pub(super) fn case(stage: &Stage, structure: &'static dyn Structure, case: u64) 
     let (said, refused) = (Said::new()?, stage.stopping());
     process::survivor(&said, LONG, || {
         let step = case / 4;
+        let _top = stock();
         // Once without, so that what is made once in a process is there: it is what is refused to the segment that is looked at.
         let (resource, limit) = match case % 4 {
             0 => (Resource::RLIMIT_AS, addresses()? + step * 16 * 4096),
@@ -43,6 +47,13 @@ pub(super) fn case(stage: &Stage, structure: &'static dyn Structure, case: u64) 
     ensure!(case % 4 != 2 || case > 8 || matches!(outcome, Outcome::Refused), "RLIMIT_FSIZE refused nothing");
     process::survivor(&said, LONG, || nothing_half_made(stage, structure)).context("afterwards")?;
     Ok(Some(outcome))
+}
+
+/// Has the heap hold some that is free, as long as what is returned lives: addresses are refused to mappings then, and not to small allocations, at which Rust ends a process whoever asks for them.
+fn stock() -> Option<Vec<u8>> {
+    let mut blocks: Vec<Vec<u8>> = (0..STOCK).map(|_| std::hint::black_box(Vec::with_capacity(1024))).collect();
+    // The last one lies above the others: what is free below it is not given back to the kernel.
+    blocks.pop()
 }
 
 /// Bytes of addresses that this process has.

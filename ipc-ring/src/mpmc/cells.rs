@@ -38,6 +38,11 @@ impl<T: Payload> Reader for Cells<T> {
         Self { cursor: Cursor::new(lines, geometry.extent as usize, 0) }
     }
 
+    fn spare(ring: u64, geometry: &Geometry) -> u64 {
+        // The cells at both ends may be half used.
+        ring.saturating_sub(geometry.capacity.saturating_add(Layout::<T>::PER_CELL as u64 - 1))
+    }
+
     #[inline(always)]
     fn has_news(&mut self, spot: Spot) -> bool {
         if self.cursor.position != spot.position {

@@ -5,7 +5,7 @@ use ipc_core::sync::Ordering;
 use super::rounds::{Extent, Reader, Wanted};
 use crate::error::RingError;
 use crate::lanes::{ClaimsLayout, Geometry, LONGEST, Spot};
-use crate::record::CONTROL;
+use crate::record::{self, CONTROL};
 use crate::spsc::bytes::Bytes;
 use crate::spsc::endpoint::Lines;
 
@@ -63,6 +63,10 @@ impl Reader for Records {
 
     fn open(lines: &Lines, geometry: &Geometry) -> Self {
         Self { bytes: Bytes::new(lines, geometry.capacity, geometry.extent), ring: geometry.extent }
+    }
+
+    fn spare(ring: u64, geometry: &Geometry) -> u64 {
+        record::spare(ring, geometry.capacity)
     }
 
     #[inline(always)]

@@ -257,7 +257,7 @@ impl Lines {
 
     /// The head, for a producer to which `enough` says of one whether it leaves room.
     ///
-    /// Where consumers are many they move it when a quarter of the lane is done, or when they are told to acknowledge. A producer that looked at each claim instead would have it taken from the
+    /// Where consumers are many they move it when a quarter of the lane is done, or as much as it has beside its capacity, or when they are told to acknowledge. A producer that looked at each claim instead would have it taken from the
     /// consumer's cache at each one, and would go on with little room each time. So it looks at the head, at the claims only now and then, counted in `looks`, and whenever it has said that it
     /// sleeps: the look after that has to find what was acknowledged before.
     #[inline(always)]

@@ -24,6 +24,8 @@ pub(super) trait Reader: Sized {
     const SIZE: Option<u64>;
     /// Begins to look at a lane.
     fn open(lines: &Lines, geometry: &Geometry) -> Self;
+    /// Positions of a lane of so many that are left beside its capacity, however that lies in it.
+    fn spare(ring: u64, geometry: &Geometry) -> u64;
     /// Whether something was published from a boundary on, as it seems: if the boundary is an old one, anything may seem so.
     fn has_news(&mut self, spot: Spot) -> bool;
     /// How much to claim from a boundary at which nothing is claimed: all that is there, but not more than is wanted.
@@ -99,6 +101,8 @@ pub(super) struct Rounds<R> {
 #[derive(Debug)]
 struct Lanes<R> {
     geometry: Geometry,
+    /// So many positions of a lane may be acknowledged before the head moves over them: a quarter, if its capacity has room beside them.
+    batch: u64,
     lanes: Box<[Lane<R>]>,
     /// The lanes that are looked at. Never more than there is room for.
     listed: Vec<usize>,
@@ -197,8 +201,10 @@ impl<R: Reader> Rounds<R> {
             standing: Standing::UNKNOWN,
             sweep: Sweep::Dead,
         };
+        let ring = table.lanes().first().and_then(Lines::spans).map_or(0, Claims::ring);
         let lanes = Lanes {
             geometry,
+            batch: (ring / 4).min(R::spare(ring, &geometry)),
             lanes: table.lanes().iter().map(lane).collect(),
             listed: Vec::with_capacity(geometry.lanes),
             at: usize::MAX,
@@ -445,7 +451,7 @@ impl<R: Reader> Rounds<R> {
             }
             count::<R>(&mut self.counts, &mut self.tally, span.extent.positions);
             // The last of those of one lane moves the head over all.
-            let batch = if told { 0 } else { claims.ring() / 4 };
+            let batch = if told { 0 } else { self.lanes.batch };
             if lane.passed(lines, span.end(), batch) {
                 self.common.seats.tell(self.common.place, &self.counts);
             }
