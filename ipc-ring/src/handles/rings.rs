@@ -107,7 +107,7 @@ impl HandleRing for ordered::Ring<Handle> {
 /// One sender, and any number of receivers that each receive everything: it waits for them. The ring has a share of each slot until its handle is written over, so a slab needs as many slots more as the
 /// ring [holds](broadcast::Ring::span).
 ///
-/// A receiver made by [`Receiver::new`] begins with the oldest handle that is there; for another beginning, or a place that is resumed, see [`Receiver::of`].
+/// A receiver made by [`Receiver::new`](super::Receiver::new) begins with the oldest handle that is there; for another beginning, or a place that is resumed, see [`Receiver::of`](super::Receiver::of).
 impl HandleRing for broadcast::Ring<Handle> {
     type Producer = broadcast::Producer<Handle>;
     type Consumer = broadcast::Consumer<Handle>;
