@@ -176,7 +176,10 @@ const BUGS: &[Bug] = &[
     Bug {
         name: "a missing fence between announcement and look",
         file: BELL,
-        edits: &[("let fenced = heavy_fence();", "let fenced = true; let _ = heavy_fence;")],
+        edits: &[(
+            "            heavy_fence()\n        };",
+            "            let _ = heavy_fence;\n            true\n        };",
+        )],
         found_by: Models("sleep_"),
     },
     Bug {
