@@ -72,7 +72,7 @@ impl Subject for Shape {
 
     fn segment(&self, name: &str) -> SegmentOptions {
         // As few pages as will do.
-        Segment::named(name).size(12 << 10).peers(4).objects(6)
+        Segment::named(name).size(24 << 10).peers(4).objects(6)
     }
 
     fn create(&self, segment: &Segment) -> Result<()> {
