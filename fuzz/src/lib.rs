@@ -275,7 +275,7 @@ const HOLDERS: Holders = Holders { members: 3, rings: 2 };
 
 /// A slab of one type: slots in a ring, one of them shared; held, shared and offered; cached; and free.
 pub fn slab() -> Stage {
-    Stage::of(16 << 10, |segment, image| {
+    Stage::of(32 << 10, |segment, image| {
         let slab = Slab::<Fixed>::create_for(segment, SLAB, 12, HOLDERS).expect("a slab");
         let ring = Ring::<Handle>::create(segment, HANDLES, 4).expect("a ring");
         let slot = || slab.try_allocate().expect("a slot");
@@ -286,7 +286,7 @@ pub fn slab() -> Stage {
 
 /// A slab of bytes in three sizes, in the same state, with a ring with lanes.
 pub fn slab_of_bytes() -> Stage {
-    Stage::of(16 << 10, |segment, image| {
+    Stage::of(32 << 10, |segment, image| {
         let classes = [(8, 5), (64, 5), (200, 5)].map(|(bytes, slots)| SizeClass { bytes, slots });
         let slab = SlabBytes::create_for(segment, SLAB, &classes, HOLDERS).expect("a slab");
         let ring = mpsc::Ring::<Handle>::create(segment, HANDLES, mpsc::Options::new(4).lanes(2)).expect("a ring");
