@@ -247,7 +247,6 @@ fn records_asleep() -> bool {
 }
 
 #[test]
-#[ignore = "takes many minutes: docs/MEMORY_MODEL.md names the command, and what is known"]
 fn lanes_of_records_asleep() {
     check(true, [records_asleep]);
 }
