@@ -20,6 +20,8 @@ const ROLE: usize = 0;
 const STATUS: usize = 8;
 /// The number by which claims name who sits here.
 const TENURE: usize = 16;
+/// In place of the tenure of one who died, and before the first.
+const NOBODY: u64 = 0;
 // Then the role's name, and since when it is held: see `RoleTable`. The counters behind it are the holder's alone.
 const MESSAGES: usize = ROLE_ENTRY_SIZE;
 const BYTES: usize = MESSAGES + 8;
@@ -129,12 +131,9 @@ impl Seats {
         segment.process().check()?;
         for vacancy in Vacancy::ALL {
             for seat in 0..self.count {
-                let (state, other) = self.other_at(seat);
-                if !vacancy.is_of(state, other) {
-                    continue;
-                }
-                match self.role(seat).claim(segment) {
-                    Ok(_) => {
+                match self.take(seat, vacancy, segment) {
+                    Ok(false) => {}
+                    Ok(true) => {
                         let tenure = self.begin(seat, tenures);
                         Self::roles(self.at, self.count).note_claim(region, seat as u32);
                         return Ok((seat, tenure));
@@ -148,23 +147,46 @@ impl Seats {
         Err(Error::NoFreePlace { role: "consumer", places: self.count })
     }
 
+    /// Takes the role of a seat, if it is vacant in this way.
+    fn take(&self, seat: usize, vacancy: Vacancy, segment: &Segment) -> Result<bool, Error> {
+        // Before the role, and Acquire, with the Release in `begin`: who sees a number sees that its holder has the seat. So if that is one who is dead, this is his, or of one who died before.
+        let tenure = self.word(seat, TENURE).load(Ordering::Acquire);
+        let (state, other) = self.other_at(seat);
+        if !vacancy.is_of(state, other) {
+            return Ok(false);
+        }
+        if let RoleState::Held(dead) = state {
+            if segment.is_alive(dead) {
+                return Ok(false);
+            }
+            // Before the role is ours: with a living holder beside it the number would not be over, and what it had claimed nobody's, for as long as we are stopped before we store our own. A
+            // swap: another may have taken the seat meanwhile, and have stored his.
+            let _ = self.word(seat, TENURE).compare_exchange(tenure, NOBODY, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        self.role(seat).claim(segment).map(|_| true)
+    }
+
     fn begin(&self, seat: usize, tenures: &AtomicU64) -> u64 {
-        // A number that one of those who sit has is passed over: fewer than there are seats.
-        let mut tenure = 0;
-        for _ in 0..=self.count {
+        // A number that one of those who sit has is passed over, as is that of nobody: no more than there are seats, and one.
+        let mut tenure = NOBODY;
+        for _ in 0..=self.count + 1 {
             tenure = tenures.fetch_add(1, Ordering::Relaxed).wrapping_add(1) & TENURE_MASK;
-            if (0..self.count).all(|other| self.word(other, TENURE).load(Ordering::Relaxed) != tenure) {
+            let is_free = |other| self.word(other, TENURE).load(Ordering::Relaxed) != tenure;
+            if tenure != NOBODY && (0..self.count).all(is_free) {
                 break;
             }
         }
-        // Before the first claim that names it, whose Release orders it: who sees the claim finds the seat.
-        self.word(seat, TENURE).store(tenure, Ordering::Relaxed);
+        // Before the first claim that names it, whose Release orders it: who sees the claim finds the seat. Release: see `take`.
+        self.word(seat, TENURE).store(tenure, Ordering::Release);
         self.word(seat, STATUS).store(0, Ordering::Relaxed);
         tenure
     }
 
     /// Whether whoever claims by this number named is gone: left, or dead. Asks the kernel.
     pub(crate) fn is_over(&self, tenure: u64, segment: &Segment) -> bool {
+        if tenure == NOBODY {
+            return true;
+        }
         for seat in 0..self.count {
             if self.word(seat, TENURE).load(Ordering::Relaxed) != tenure {
                 continue;
@@ -279,5 +301,51 @@ impl Seats {
             Some(ConsumerInfo { place, peer, alive, messages, bytes, taken_over, times_empty, sleeps })
         };
         (0..self.count).filter_map(info).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ipc_core::{ObjectKind, segment::PayloadType};
+
+    /// A segment that was made, a peer beside its maker, and the table of two seats.
+    fn seats(name: &str) -> (Segment, Segment, Region, Seats) {
+        let segment = Segment::memfd(name).size(1 << 16).create().unwrap();
+        let fd = segment.segment_fd().unwrap().try_clone_to_owned().unwrap();
+        let peer = Segment::from_fd(fd).open().unwrap();
+        let kind = ObjectKind { name: "seats", code: 1 };
+        let size = Seats::bytes(2) as u64;
+        let object = segment.create_object("seats", kind, PayloadType::bytes(), size, |_| {}).unwrap();
+        let seats = Seats::new(&object.region, 0, 2);
+        (segment, peer, object.region, seats)
+    }
+
+    #[test]
+    fn who_takes_the_seat_of_a_dead_one_and_is_stopped_holds_nothing_back() {
+        let (segment, peer, _region, seats) = seats("seats");
+        let tenures = AtomicU64::new(0);
+        assert!(seats.take(0, Vacancy::Free, &peer).unwrap());
+        let tenure = seats.begin(0, &tenures);
+        assert!(!seats.is_over(tenure, &segment));
+        assert!(!seats.take(0, Vacancy::Any, &segment).unwrap(), "it lives");
+        assert!(!seats.is_over(tenure, &segment));
+        // As if it were killed: the seat stays taken.
+        drop(peer);
+        assert!(seats.is_over(tenure, &segment));
+        assert!(seats.take(0, Vacancy::Any, &segment).unwrap());
+        assert!(seats.is_over(tenure, &segment), "before the next one says who it is");
+        let next = seats.begin(0, &tenures);
+        assert!(next != tenure && seats.is_over(tenure, &segment) && !seats.is_over(next, &segment));
+    }
+
+    #[test]
+    fn no_two_have_one_tenure_and_none_has_that_of_nobody() {
+        let (segment, _peer, _region, seats) = seats("tenures");
+        let tenures = AtomicU64::new(TENURE_MASK - 1);
+        assert_eq!(seats.begin(0, &tenures), TENURE_MASK);
+        tenures.store(TENURE_MASK - 1, Ordering::Relaxed);
+        assert_eq!(seats.begin(1, &tenures), 1, "the last is taken, and 0 nobody's");
+        assert!(seats.is_over(NOBODY, &segment));
     }
 }
