@@ -2,7 +2,7 @@
 //!
 //! [`spsc`] is the one-to-one ring, [`mpsc`] the one with many producers, [`ordered`] that with one order over all of them; [`mpmc`] brings every message to one of many consumers, [`broadcast`] to each of them. Each is there twice: for values of one
 //! type ([`spsc::Producer`], [`spsc::Consumer`]) and for records of any length ([`spsc::RecordProducer`], [`spsc::RecordConsumer`]). [`cell`] keeps the latest value of something, alone or many
-//! under keys; [`journal`] is a log that survives a loss of power; [`handles`] moves the slots of slabs through rings. docs/CHOOSING.md says which is for what. The same verb means the same act in
+//! under keys; [`journal`] is a log that survives a loss of power; [`handles`] moves the slots of slabs through rings; [`lanes`] has what [`mpsc`] and [`mpmc`] have in common. docs/CHOOSING.md says which is for what. The same verb means the same act in
 //! every ring:
 //!
 //! | verb | act |
@@ -39,14 +39,16 @@
 //! ```
 
 mod error;
-mod lanes;
+mod object;
 mod publisher;
 mod record;
+mod sides;
 
 pub mod broadcast;
 pub mod cell;
 pub mod handles;
 pub mod journal;
+pub mod lanes;
 pub mod mpmc;
 pub mod mpsc;
 pub mod ordered;

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use ipc_core::sync::{Ordering, fence};
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Segment};
 
 use super::Start;

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::time::Instant;
 
 use ipc_core::sync::Ordering;
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Payload, Segment};
 
 use super::cells::{Cursor, Layout};

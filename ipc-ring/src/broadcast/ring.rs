@@ -17,6 +17,7 @@ use super::producer::Producer;
 use super::seat::Seat;
 use super::watch::Watch;
 use crate::error::RingError;
+use crate::object::{check_asked, find_or_make};
 use crate::publisher::Leaving;
 use crate::spsc::SideState;
 
@@ -70,13 +71,7 @@ impl Geometry {
     /// That a ring that was found is as it was asked for.
     pub(super) fn check(self, capacity: usize, consumers: usize, name: &str) -> Result<(), Error> {
         let both = [("capacity", capacity, self.capacity), ("places for consumers", consumers, self.consumers)];
-        for (what, asked, found) in both {
-            if asked as u64 != found {
-                let (expected, found) = (asked.to_string(), found.to_string());
-                return Err(Error::ObjectMismatch { name: name.to_owned(), what, expected, found });
-            }
-        }
-        Ok(())
+        check_asked(name, both.map(|(what, asked, found)| (what, asked as u64, found)))
     }
 }
 
@@ -87,20 +82,6 @@ pub(super) fn check_consumers(consumers: usize) -> Result<(), Error> {
     }
     let expected = format!("at most {MAX_CONSUMERS}");
     Err(Error::InvalidOption { option: "consumers", expected, found: consumers.to_string() })
-}
-
-/// Finds, or else makes; whoever loses the race to make it finds it.
-pub(super) fn find_or_make<R>(
-    open: impl Fn() -> Result<R, Error>,
-    create: impl Fn() -> Result<R, Error>,
-) -> Result<R, Error> {
-    match open() {
-        Err(Error::ObjectNotFound { .. }) => match create() {
-            Err(Error::ObjectExists { .. }) => open(),
-            created => created,
-        },
-        found => found,
-    }
 }
 
 /// The error of making a handle of a ring that turned out to be damaged.

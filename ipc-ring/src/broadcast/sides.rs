@@ -3,49 +3,14 @@
 /// The part of a producer that does not depend on what it carries. Needs the field `gate`, and `position` as a method.
 macro_rules! producer_side {
     (impl [$($generics:tt)*] $handle:ty, ring: $ring:ty) => {
+        crate::sides::made!(
+            impl [$($generics)*] $handle, ring: $ring, by: producer, with: (capacity: usize, consumers: usize),
+            makes: "a ring of this capacity, with places for so many consumers that hold the producer back", takes: "claims this side of it",
+            fails: "[`Error::RoleHeld`] if a living producer has it"
+        );
+        crate::sides::waits!(impl [$($generics)*] $handle, by: gate.handle);
+
         impl $($generics)* $handle {
-            /// Makes a ring of this capacity, with places for so many consumers that hold the producer back, and claims this side of it.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `create`.
-            pub fn create(segment: &Segment, name: &str, capacity: usize, consumers: usize) -> Result<Self, Error> {
-                <$ring>::create(segment, name, capacity, consumers)?.producer()
-            }
-
-            /// Finds the ring of that name, and claims this side of it.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `open`, and [`Error::RoleHeld`] if a living producer has it.
-            pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
-                <$ring>::open(segment, name)?.producer()
-            }
-
-            /// Finds the ring of that name or makes it, and claims this side of it.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `open_or_create`, and [`Error::RoleHeld`] if a living producer has it.
-            pub fn open_or_create(
-                segment: &Segment,
-                name: &str,
-                capacity: usize,
-                consumers: usize,
-            ) -> Result<Self, Error> {
-                <$ring>::open_or_create(segment, name, capacity, consumers)?.producer()
-            }
-
-            /// How to wait: a short spin, then sleep, unless said otherwise.
-            pub fn set_strategy(&mut self, strategy: WaitStrategy) {
-                self.gate.handle.strategy = strategy;
-            }
-
-            /// What ends waits early.
-            pub fn set_cancel(&mut self, cancel: Cancel) {
-                self.gate.handle.cancel = Some(cancel);
-            }
-
             /// Which living consumer is furthest behind, and how far: the one that holds the producer back, once there is no room. `None` if there is none in the table. Asks the
             /// kernel: a few system calls.
             pub fn held_back_by(&self) -> Option<ConsumerInfo> {
@@ -100,6 +65,8 @@ macro_rules! producer_side {
 /// The part of any consumer. `made` says with which method of the ring it is made.
 macro_rules! any_consumer {
     (impl [$($generics:tt)*] $handle:ty, ring: $ring:ty, made: $made:ident, waits: $waits:ident) => {
+        crate::sides::waits!(impl [$($generics)*] $handle, by: $waits.handle);
+
         impl $($generics)* $handle {
             /// Makes a ring of this capacity, with places for so many consumers that hold the producer back, and becomes a consumer of it.
             ///
@@ -132,16 +99,6 @@ macro_rules! any_consumer {
                 start: Start,
             ) -> Result<Self, Error> {
                 <$ring>::open_or_create(segment, name, capacity, consumers)?.$made(start)
-            }
-
-            /// How to wait: a short spin, then sleep, unless said otherwise.
-            pub fn set_strategy(&mut self, strategy: WaitStrategy) {
-                self.$waits.handle.strategy = strategy;
-            }
-
-            /// What ends waits early.
-            pub fn set_cancel(&mut self, cancel: Cancel) {
-                self.$waits.handle.cancel = Some(cancel);
             }
 
             /// Whether a producer has come and not left: it may be dead, which only waiting and

@@ -8,6 +8,8 @@ use ipc_core::{Error, Object, Region};
 
 use super::{Announcement, Announcements, Claims, ClaimsLayout, MOST_CONSUMERS, Seats};
 use crate::error::{RingError, Side};
+use crate::object::check_asked;
+use crate::spsc::SideState;
 use crate::spsc::endpoint::{DATA, Endpoint, FENCES, GEOMETRY, Leaving, Lines, Other, ROLES, side_word};
 
 /// Lanes of a ring for which nothing else was said.
@@ -129,6 +131,19 @@ impl Geometry {
         }
     }
 
+    /// That a ring that was found is as it was asked for.
+    pub(crate) fn check(&self, asked: impl Into<Shape>, name: &str) -> Result<(), Error> {
+        let Shape { capacity, lanes, consumers } = asked.into();
+        check_asked(
+            name,
+            [
+                ("capacity", capacity as u64, self.capacity),
+                ("lanes", lanes as u64, self.lanes as u64),
+                ("places for consumers", consumers as u64, self.consumers as u64),
+            ],
+        )
+    }
+
     /// Reads capacity, lanes and consumers once, of which there are `many` or one, derives everything from them, and compares that with what stands there and with the object's size.
     pub(crate) fn read(
         object: &Object,
@@ -228,6 +243,17 @@ impl Table {
     /// The lines of each lane, in the order of the table.
     pub(crate) fn lanes(&self) -> &[Lines] {
         &self.lanes
+    }
+
+    /// How many producers have come and not left; some may be dead.
+    pub(crate) fn producers(&self) -> usize {
+        let held = |lines: &&Lines| matches!(lines.other(Side::Producer), Other::Held(_));
+        self.lanes.iter().filter(held).count()
+    }
+
+    /// How a lane's producer is, and who it is; `None` if there is no such lane. Asks the kernel whether it lives.
+    pub(crate) fn producer_side(&self, lane: usize) -> Option<SideState> {
+        self.lanes.get(lane).map(|lines| lines.side(Side::Producer))
     }
 
     /// Which lanes have something, for the one consumer.

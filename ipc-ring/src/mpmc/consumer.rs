@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Payload, Segment};
 
 use super::Options;
@@ -11,11 +10,10 @@ use super::ring::Ring;
 use super::rounds::Rounds;
 use super::sides::consumer_side;
 use super::value::ValueView;
-use crate::error::{RingError, Side};
-use crate::spsc::SideState;
+use crate::error::RingError;
 use crate::spsc::consumer::end_is_none;
 use crate::spsc::cursor::Cursor;
-use crate::spsc::endpoint::{Leaving, Lines, Other};
+use crate::spsc::endpoint::Leaving;
 
 /// One of the consumers of a [`Ring`]: as many in all processes at a time as the ring has [places](Options::consumers).
 ///

@@ -52,9 +52,7 @@
 mod cells;
 mod consumer;
 mod options;
-mod producer;
 mod record_consumer;
-mod record_producer;
 mod record_ring;
 mod records;
 mod ring;
@@ -64,12 +62,22 @@ mod value;
 
 pub use consumer::Consumer;
 pub use options::Options;
-pub use producer::Producer;
 pub use record_consumer::{RecordConsumer, View};
-pub use record_producer::RecordProducer;
 pub use record_ring::RecordRing;
 pub use ring::Ring;
 pub use value::ValueView;
 
+#[doc(inline)]
 pub use crate::lanes::ConsumerInfo;
 pub use crate::spsc::{Grant, SideState, Stats, ValueGrant};
+
+/// One of the producers of a [`Ring`]: as many in all processes at a time as the ring has [lanes](crate::lanes).
+///
+/// Dropping it closes its lane, except in a panic, which a consumer is told of as such. Wait-free while there is room in the lane, whatever the other producers do. A push costs what it costs in a
+/// [one-to-one ring](crate::spsc::Producer), and a look at the consumers' bell; a lane that looks full costs a look at the head, and at the claims that are acknowledged behind it.
+pub type Producer<T> = crate::lanes::Producer<T, Ring<T>>;
+
+/// One of the producers of a [`RecordRing`]: as many in all processes at a time as the ring has [lanes](crate::lanes).
+///
+/// As [`Producer`], for records of any length.
+pub type RecordProducer = crate::lanes::RecordProducer<RecordRing>;

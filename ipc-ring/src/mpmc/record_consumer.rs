@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Segment};
 
 use super::Options;
@@ -10,11 +9,10 @@ use super::record_ring::RecordRing;
 use super::records::Records;
 use super::rounds::Rounds;
 use super::sides::consumer_side;
-use crate::error::{RingError, Side};
-use crate::spsc::SideState;
+use crate::error::RingError;
 use crate::spsc::bytes::{Bytes, Found};
 use crate::spsc::consumer::end_is_none;
-use crate::spsc::endpoint::{Leaving, Lines, Other};
+use crate::spsc::endpoint::Leaving;
 
 /// One of the consumers of a [`RecordRing`]: as many in all processes at a time as the ring has [places](Options::consumers).
 ///

@@ -3,19 +3,14 @@
 use ipc_core::segment::PayloadType;
 use ipc_core::{Error, Object, ObjectKind, Region, Segment};
 
-use super::Options;
 use super::record_consumer::RecordConsumer;
-use super::record_producer::RecordProducer;
 use super::records::Records;
-use super::ring::{TURN_BYTES, check_options, ring};
+use super::ring::{TURN_BYTES, ring};
 use super::rounds::Rounds;
-use crate::error::{RingError, Side};
+use super::{Options, RecordProducer};
 use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, MOST_UNITS, Seats, Table};
 use crate::record;
 use crate::spsc::bytes::Bytes;
-use crate::spsc::endpoint::Lines;
-use crate::spsc::record_producer::find_tail;
-use crate::spsc::ring::find_or_make;
 use crate::spsc::stats::Unit;
 use crate::spsc::{SideState, Stats};
 
@@ -92,14 +87,7 @@ impl RecordRing {
     ///
     /// As [`Ring::producer`](super::Ring::producer).
     pub fn producer(&self) -> Result<RecordProducer, Error> {
-        let Geometry { capacity, extent, .. } = self.geometry;
-        let find = |lines: &Lines| -> Result<_, RingError> {
-            let bytes = Bytes::new(lines, capacity, extent);
-            let (tail, counted) = find_tail(lines, &bytes)?;
-            Ok((bytes, tail, counted))
-        };
-        let (lane, endpoint, (bytes, tail, counted)) = self.table.claim(&self.object, find)?;
-        Ok(RecordProducer::new(endpoint, bytes, (tail, counted), lane))
+        RecordProducer::of(&self.table, &self.object, &self.geometry)
     }
 
     /// Takes a consumer's place for this process, as [`Ring::consumer`](super::Ring::consumer) does.
@@ -114,4 +102,4 @@ impl RecordRing {
     }
 }
 
-ring!(impl [] RecordRing);
+ring!(impl [] RecordRing, producer: RecordProducer);

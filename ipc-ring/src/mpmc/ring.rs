@@ -5,17 +5,16 @@ use std::marker::PhantomData;
 use ipc_core::segment::PayloadType;
 use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
 
-use super::Options;
 use super::cells::Cells;
 use super::consumer::Consumer;
-use super::producer::Producer;
 use super::rounds::Rounds;
+use super::{Options, Producer};
 use crate::error::{RingError, Side};
 use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, Seats, Table};
 use crate::spsc::cursor::{Cursor, Layout};
 use crate::spsc::endpoint::{Lines, Other};
 use crate::spsc::producer::SPAN;
-use crate::spsc::ring::{check_capacity, cursor_at_tail, find_or_make};
+use crate::spsc::ring::cursor_at_tail;
 use crate::spsc::stats::Unit;
 use crate::spsc::{SideState, Stats};
 
@@ -26,58 +25,14 @@ const SLOTS: ObjectKind = ObjectKind { name: "mpmc ring of slots", code: u64::fr
 const TURN: usize = 64;
 pub(super) const TURN_BYTES: usize = 16 << 10;
 
-pub(super) fn check_options(geometry: &Geometry, options: Options, name: &str) -> Result<(), Error> {
-    let Options { capacity, lanes, consumers } = options;
-    check_capacity(geometry.capacity, Some(capacity as u64), name)?;
-    for (what, expected, found) in
-        [("lanes", lanes, geometry.lanes), ("places for consumers", consumers, geometry.consumers)]
-    {
-        if expected != found {
-            let (expected, found) = (expected.to_string(), found.to_string());
-            return Err(Error::ObjectMismatch { name: name.to_owned(), what, expected, found });
-        }
-    }
-    Ok(())
-}
-
 /// What both kinds of ring have.
 macro_rules! ring {
-    (impl [$($generics:tt)*] $ring:ty) => {
+    (impl [$($generics:tt)*] $ring:ty, producer: $producer:ty) => {
+        crate::lanes::ring_of_lanes!(
+            impl [$($generics)*] $ring, producer: $producer, other: "another number of lanes, or of places for consumers"
+        );
+
         impl $($generics)* $ring {
-            /// Finds the ring of that name.
-            ///
-            /// # Errors
-            ///
-            /// Those of [`Segment::open_object`], and [`Error::Corrupted`] if its geometry contradicts itself.
-            pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
-                Self::check(segment.open_object(name, Self::KIND, Self::payload_type())?)
-            }
-
-            /// Finds the ring of that name, or makes it.
-            ///
-            /// # Errors
-            ///
-            /// As [`create`](Self::create) and [`open`](Self::open), and [`Error::ObjectMismatch`] if it is there with another capacity, another number
-            /// of lanes, or of places for consumers.
-            pub fn open_or_create(segment: &Segment, name: &str, options: impl Into<Options>) -> Result<Self, Error> {
-                let options = options.into();
-                let ring = find_or_make(|| Self::open(segment, name), || Self::create(segment, name, options))?;
-                check_options(&ring.geometry, options, name)?;
-                Ok(ring)
-            }
-
-            fn make(segment: &Segment, name: &str, geometry: Geometry) -> Result<Self, Error> {
-                let write = |region: &Region| geometry.write(region);
-                Self::check(segment.create_object_with_roles(
-                    name,
-                    Self::KIND,
-                    Self::payload_type(),
-                    geometry.size,
-                    geometry.roles(),
-                    write,
-                )?)
-            }
-
             fn check(object: Object) -> Result<Self, Error> {
                 let geometry = Geometry::read(&object, true, Self::derive)?;
                 let Some(claims) = Self::claims(geometry.extent) else {
@@ -96,16 +51,6 @@ macro_rules! ring {
             fn geometry(options: Options) -> Option<Geometry> {
                 let derived = Self::derive(options.capacity as u64)?;
                 Geometry::new(options, derived).filter(|geometry| geometry.consumers > 0)
-            }
-
-            /// Bytes that such a ring takes in its segment; `None` if there is no such ring.
-            pub fn required_size(options: impl Into<Options>) -> Option<u64> {
-                Self::geometry(options.into()).map(|geometry| geometry.size)
-            }
-
-            /// How many producers there can be at a time.
-            pub fn lanes(&self) -> usize {
-                self.geometry.lanes
             }
 
             /// How many consumers there can be at a time.
@@ -131,12 +76,6 @@ macro_rules! ring {
             /// The counters of one lane, by all the producers that it had; those that are the consumers' are zero, or as of when the lane's head was moved last. `None` if there is no such lane.
             pub fn lane_stats(&self, lane: usize) -> Option<Stats> {
                 self.table.lanes().get(lane).map(|lines| lines.stats(self.geometry.capacity, Self::UNIT))
-            }
-
-            /// How a lane's producer is, and who it is. [`SideState::Closed`] as well once a consumer was told that it died, or gave up. `None` if there is
-            /// no such lane. Asks the kernel whether it lives.
-            pub fn producer_side(&self, lane: usize) -> Option<SideState> {
-                self.table.lanes().get(lane).map(|lines| lines.side(Side::Producer))
             }
 
             /// The consumers, whether they live, and what they have done. Some system calls for each.
@@ -242,6 +181,6 @@ impl<T: Payload> Ring<T> {
     }
 }
 
-ring!(impl [<T: Payload>] Ring<T>);
+ring!(impl [<T: Payload>] Ring<T>, producer: Producer<T>);
 
 pub(super) use ring;

@@ -3,47 +3,18 @@
 /// The part of a consumer that does not depend on what it carries. Needs the field `rounds`, and `popped` as a method: the position before which all is popped of what is in hand.
 macro_rules! consumer_side {
     (impl [$($generics:tt)*] $handle:ty, ring: $ring:ty) => {
+        crate::sides::made!(
+            impl [$($generics)*] $handle, ring: $ring, by: consumer, with: (options: impl Into<Options>),
+            makes: "a ring of this capacity for each producer", takes: "takes a consumer's place",
+            fails: "[`Error::NoFreePlace`] if living consumers have all places"
+        );
+        crate::sides::waits!(impl [$($generics)*] $handle, by: rounds.handle_mut());
+        crate::sides::has_producers!(impl [$($generics)*] $handle, by: rounds, at: lane, of: "lane");
+
         impl $($generics)* $handle {
-            /// Makes a ring of this capacity for each producer, and takes a consumer's place.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `create`.
-            pub fn create(segment: &Segment, name: &str, options: impl Into<Options>) -> Result<Self, Error> {
-                <$ring>::create(segment, name, options)?.consumer()
-            }
-
-            /// Finds the ring of that name, and takes a consumer's place.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `open`, and [`Error::NoFreePlace`] if living consumers have all places.
-            pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
-                <$ring>::open(segment, name)?.consumer()
-            }
-
-            /// Finds the ring of that name or makes it, and takes a consumer's place.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `open_or_create`, and [`Error::NoFreePlace`] if living consumers have all places.
-            pub fn open_or_create(segment: &Segment, name: &str, options: impl Into<Options>) -> Result<Self, Error> {
-                <$ring>::open_or_create(segment, name, options)?.consumer()
-            }
-
             /// Which place it has in the table of consumers.
             pub fn place(&self) -> usize {
                 self.rounds.place()
-            }
-
-            /// How to wait: a short spin, then sleep, unless said otherwise.
-            pub fn set_strategy(&mut self, strategy: WaitStrategy) {
-                self.rounds.handle_mut().strategy = strategy;
-            }
-
-            /// What ends waits early.
-            pub fn set_cancel(&mut self, cancel: Cancel) {
-                self.rounds.handle_mut().cancel = Some(cancel);
             }
 
             /// The most messages that are claimed at a time, beyond those that a call asks for. 1 for slow work, which others could have done meanwhile, and of which little should come again
@@ -57,30 +28,6 @@ macro_rules! consumer_side {
             /// waits for may be waiting for the room that it holds.
             pub fn set_manual(&mut self, manual: bool) {
                 self.rounds.set_manual(manual);
-            }
-
-            /// From how many producers on there can be an end: it is told when at least so many have come, since the ring was made, and all that came have left. One,
-            /// unless said otherwise; `u64::MAX` for a stream that never ends by itself, because others may come when none is there.
-            ///
-            /// A successor counts as another producer; not one that was killed in the first instructions after it took the lane of another, before it counted itself, though its death is told.
-            pub fn expect_producers(&mut self, producers: u64) {
-                self.rounds.expect_producers(producers);
-            }
-
-            /// How many producers have come and not left; some may be dead. A look at each lane.
-            pub fn producers(&self) -> usize {
-                let held = |lines: &&Lines| matches!(lines.other(Side::Producer), Other::Held(_));
-                self.rounds.table().lanes().iter().filter(held).count()
-            }
-
-            /// The lane of what was taken last, or is lent just now: tells producers apart.
-            pub fn lane(&self) -> usize {
-                self.rounds.lane()
-            }
-
-            /// How a lane's producer is, and who it is; `None` if there is no such lane. Asks the kernel whether it lives.
-            pub fn producer_side(&self, lane: usize) -> Option<SideState> {
-                self.rounds.table().lanes().get(lane).map(|lines| lines.side(Side::Producer))
             }
 
             /// Asks the kernel which producers and consumers live: for a consumer that never waits. What dead consumers had and did not acknowledge comes with the next pops. Some system

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Payload, Segment};
 
 use super::ring::Ring;
@@ -12,9 +11,9 @@ use crate::error::{RingError, Side};
 use crate::lanes::{Geometry, Options};
 use crate::spsc::consumer::end_is_none;
 use crate::spsc::cursor::Layout;
-use crate::spsc::endpoint::{Endpoint, Leaving, Lines, Other};
+use crate::spsc::endpoint::{Endpoint, Leaving, Lines};
 use crate::spsc::ring::cursor_at_tail;
-use crate::spsc::{self, SideState, ValueView};
+use crate::spsc::{self, ValueView};
 
 /// The consumer's side of a [`Ring`]: one in all processes at a time.
 ///

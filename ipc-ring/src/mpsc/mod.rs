@@ -38,18 +38,26 @@
 //! ```
 
 mod consumer;
-mod producer;
 mod record_consumer;
-mod record_producer;
 mod ring;
 mod rounds;
-pub(crate) mod sides;
+mod sides;
 
 pub use consumer::Consumer;
-pub use producer::Producer;
 pub use record_consumer::RecordConsumer;
-pub use record_producer::RecordProducer;
 pub use ring::{RecordRing, Ring};
 
+#[doc(inline)]
 pub use crate::lanes::Options;
 pub use crate::spsc::{Grant, SideState, Stats, ValueGrant, ValueView, View};
+
+/// One of the producers of a [`Ring`]: as many in all processes at a time as the ring has [lanes](crate::lanes).
+///
+/// Dropping it closes its lane, except in a panic, which the consumer is told of as such. Wait-free while there is room in the lane, whatever the other producers do. A push costs what it costs in a
+/// [one-to-one ring](crate::spsc::Producer), and a look at a word that says whether the consumer looks.
+pub type Producer<T> = crate::lanes::Producer<T, Ring<T>>;
+
+/// One of the producers of a [`RecordRing`]: as many in all processes at a time as the ring has [lanes](crate::lanes).
+///
+/// As [`Producer`], for records of any length.
+pub type RecordProducer = crate::lanes::RecordProducer<RecordRing>;

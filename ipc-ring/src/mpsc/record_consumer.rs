@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Segment};
 
 use super::ring::RecordRing;
@@ -13,9 +12,9 @@ use crate::lanes::{Geometry, Options};
 use crate::record;
 use crate::spsc::bytes::{Bytes, Found};
 use crate::spsc::consumer::end_is_none;
-use crate::spsc::endpoint::{Endpoint, Leaving, Lines, Other};
+use crate::spsc::endpoint::{Endpoint, Leaving, Lines};
 use crate::spsc::record_producer::read_head;
-use crate::spsc::{self, SideState, View};
+use crate::spsc::{self, View};
 
 /// The consumer's side of a [`RecordRing`]: one in all processes at a time.
 ///

@@ -6,18 +6,15 @@ use ipc_core::segment::PayloadType;
 use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
 
 use super::consumer::Consumer;
-use super::producer::Producer;
 use super::record_consumer::RecordConsumer;
-use super::record_producer::RecordProducer;
 use super::rounds::Rounds;
-use crate::error::{RingError, Side};
+use super::{Producer, RecordProducer};
+use crate::error::Side;
 use crate::lanes::{Geometry, Options, Table};
 use crate::record;
-use crate::spsc::bytes::Bytes;
 use crate::spsc::cursor::Layout;
 use crate::spsc::endpoint::{DATA, Lines};
-use crate::spsc::record_producer::find_tail;
-use crate::spsc::ring::{check_capacity, cursor_at_tail, find_or_make};
+use crate::spsc::ring::cursor_at_tail;
 use crate::spsc::stats::Unit;
 use crate::spsc::{SideState, Stats};
 
@@ -30,45 +27,12 @@ const RECORDS: ObjectKind = ObjectKind { name: "mpsc ring of records", code: u64
 const TURN: usize = 64;
 const TURN_BYTES: usize = 16 << 10;
 
-fn check_lanes(geometry: &Geometry, options: Options, name: &str) -> Result<(), Error> {
-    check_capacity(geometry.capacity, Some(options.capacity as u64), name)?;
-    if geometry.lanes == options.lanes {
-        return Ok(());
-    }
-    Err(Error::ObjectMismatch {
-        name: name.to_owned(),
-        what: "lanes",
-        expected: options.lanes.to_string(),
-        found: geometry.lanes.to_string(),
-    })
-}
-
 /// What both kinds of ring have.
 macro_rules! ring {
-    (impl [$($generics:tt)*] $ring:ty) => {
+    (impl [$($generics:tt)*] $ring:ty, producer: $producer:ty) => {
+        crate::lanes::ring_of_lanes!(impl [$($generics)*] $ring, producer: $producer, other: "another number of lanes");
+
         impl $($generics)* $ring {
-            /// Finds the ring of that name.
-            ///
-            /// # Errors
-            ///
-            /// Those of [`Segment::open_object`], and [`Error::Corrupted`] if its geometry contradicts itself.
-            pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
-                Self::check(segment.open_object(name, Self::KIND, Self::payload_type())?)
-            }
-
-            /// Finds the ring of that name, or makes it.
-            ///
-            /// # Errors
-            ///
-            /// As [`create`](Self::create) and [`open`](Self::open), and [`Error::ObjectMismatch`] if it is there with another capacity or another number
-            /// of lanes.
-            pub fn open_or_create(segment: &Segment, name: &str, options: impl Into<Options>) -> Result<Self, Error> {
-                let options = options.into();
-                let ring = find_or_make(|| Self::open(segment, name), || Self::create(segment, name, options))?;
-                check_lanes(&ring.geometry, options, name)?;
-                Ok(ring)
-            }
-
             fn check(object: Object) -> Result<Self, Error> {
                 let geometry = Geometry::read(&object, false, Self::derive)?;
                 let table = Table::new(&object, &geometry)?;
@@ -77,16 +41,6 @@ macro_rules! ring {
 
             fn geometry(options: Options) -> Option<Geometry> {
                 Geometry::new(options, Self::derive(options.capacity as u64)?)
-            }
-
-            /// Bytes that such a ring takes in its segment; `None` if there is no such ring.
-            pub fn required_size(options: impl Into<Options>) -> Option<u64> {
-                Self::geometry(options.into()).map(|geometry| geometry.size)
-            }
-
-            /// How many producers there can be at a time.
-            pub fn lanes(&self) -> usize {
-                self.geometry.lanes
             }
 
             /// The counters of all lanes together, and the consumer's; `high_water` is the highest of any lane. Disturbs nobody, beyond fetching their lines: some for
@@ -99,12 +53,6 @@ macro_rules! ring {
             /// The counters of one lane, by all the producers that it had; those that are the consumer's alone are zero. `None` if there is no such lane.
             pub fn lane_stats(&self, lane: usize) -> Option<Stats> {
                 self.table.lanes().get(lane).map(|lines| lines.stats(self.geometry.capacity, Self::UNIT))
-            }
-
-            /// How a lane's producer is, and who it is. [`SideState::Closed`] as well once the consumer was told that it died, or gave up. `None` if there is
-            /// no such lane. Asks the kernel whether it lives.
-            pub fn producer_side(&self, lane: usize) -> Option<SideState> {
-                self.table.lanes().get(lane).map(|lines| lines.side(Side::Producer))
             }
 
             /// How the consumer's side is, and who has it. Asks the kernel whether it lives.
@@ -149,15 +97,7 @@ impl<T: Payload> Ring<T> {
                 found: format!("{} and {}", options.capacity, options.lanes),
             });
         };
-        let write = |region: &Region| geometry.write(region);
-        Self::check(segment.create_object_with_roles(
-            name,
-            SLOTS,
-            PayloadType::of::<T>(),
-            geometry.size,
-            geometry.roles(),
-            write,
-        )?)
+        Self::make(segment, name, geometry)
     }
 
     fn derive(capacity: u64) -> Option<(u64, u64)> {
@@ -188,8 +128,8 @@ impl<T: Payload> Ring<T> {
     /// [`Error::NoFreePlace`] if all lanes are held by the living; [`Error::Corrupted`] if control words contradict each other in every lane that could be had.
     pub fn producer(&self) -> Result<Producer<T>, Error> {
         let cells = self.geometry.extent;
-        let find = |lines: &Lines| cursor_at_tail::<T>(lines, cells);
-        let (lane, endpoint, (cursor, _)) = self.table.claim(&self.object, find)?;
+        let find = |lines: &Lines| cursor_at_tail::<T>(lines, cells).map(|(cursor, _)| cursor);
+        let (lane, endpoint, cursor) = self.table.claim(&self.object, find)?;
         Ok(Producer::new(endpoint, cursor, lane))
     }
 
@@ -204,7 +144,7 @@ impl<T: Payload> Ring<T> {
     }
 }
 
-ring!(impl [<T: Payload>] Ring<T>);
+ring!(impl [<T: Payload>] Ring<T>, producer: Producer<T>);
 
 /// A ring of records of any length from many producers to one consumer, without a side: to make it before a `fork`, to claim a side later, or
 /// to watch it.
@@ -243,15 +183,7 @@ impl RecordRing {
                 found: format!("{} and {}", options.capacity, options.lanes),
             });
         };
-        let write = |region: &Region| geometry.write(region);
-        Self::check(segment.create_object_with_roles(
-            name,
-            RECORDS,
-            PayloadType::bytes(),
-            geometry.size,
-            geometry.roles(),
-            write,
-        )?)
+        Self::make(segment, name, geometry)
     }
 
     fn derive(capacity: u64) -> Option<(u64, u64)> {
@@ -279,14 +211,7 @@ impl RecordRing {
     ///
     /// As [`Ring::producer`].
     pub fn producer(&self) -> Result<RecordProducer, Error> {
-        let Geometry { capacity, extent, .. } = self.geometry;
-        let find = |lines: &Lines| -> Result<_, RingError> {
-            let bytes = Bytes::new(lines, capacity, extent);
-            let (tail, counted) = find_tail(lines, &bytes)?;
-            Ok((bytes, tail, counted))
-        };
-        let (lane, endpoint, (bytes, tail, counted)) = self.table.claim(&self.object, find)?;
-        Ok(RecordProducer::new(endpoint, bytes, (tail, counted), lane))
+        RecordProducer::of(&self.table, &self.object, &self.geometry)
     }
 
     /// Claims the consumer's side for this process: goes on in every lane after the last record that was acknowledged there.
@@ -299,4 +224,4 @@ impl RecordRing {
     }
 }
 
-ring!(impl [] RecordRing);
+ring!(impl [] RecordRing, producer: RecordProducer);

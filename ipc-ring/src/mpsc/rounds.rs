@@ -9,6 +9,7 @@ use ipc_core::wait::{Interrupted, Wait};
 
 use crate::error::{RingError, Side};
 use crate::lanes::{Geometry, Table};
+use crate::spsc::SideState;
 use crate::spsc::endpoint::{Endpoint, Leaving, Lines, Other, Standing, count};
 
 /// A lane found empty in so many rounds is no longer looked at. High: not to look costs a barrier on other cores, some 10 µs, and to look a nanosecond.
@@ -144,13 +145,18 @@ impl<R: Reader> Rounds<R> {
         Ok(rounds)
     }
 
-    pub(super) fn table(&self) -> &Table {
-        &self.table
-    }
-
     /// The lane whose turn it is.
     pub(super) fn lane(&self) -> usize {
         self.lanes.current
+    }
+
+    /// How many producers have come and not left.
+    pub(super) fn producers(&self) -> usize {
+        self.table.producers()
+    }
+
+    pub(super) fn producer_side(&self, lane: usize) -> Option<SideState> {
+        self.table.producer_side(lane)
     }
 
     pub(super) fn expect_producers(&mut self, producers: u64) {

@@ -164,11 +164,12 @@ impl Claimer {
     }
 
     /// Whether a consumer has come and not left.
-    pub(super) fn has_consumer(&self) -> bool {
+    pub(super) fn has_other(&self) -> bool {
         matches!(self.core.control.consumer().presence(), Presence::Held(_))
     }
 
-    pub(super) fn check_consumer(&self) -> Result<(), RingError> {
+    /// Asks the kernel whether the consumer lives.
+    pub(super) fn check_other(&self) -> Result<(), RingError> {
         self.core.control.consumer().check()
     }
 

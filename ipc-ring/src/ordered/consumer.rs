@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Payload, Segment};
 
 use super::ring::{Options, Ring};
@@ -12,7 +11,6 @@ use super::value::ValueView;
 use super::values::Values;
 use crate::error::RingError;
 use crate::publisher::Leaving;
-use crate::spsc::SideState;
 use crate::spsc::consumer::end_is_none;
 
 /// The consumer's side of a [`Ring`]: one in all processes at a time.

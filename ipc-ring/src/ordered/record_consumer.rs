@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Segment};
 
 use super::lines::Lines;
@@ -12,7 +11,6 @@ use super::sides::consumer_side;
 use super::taker::{HeldBack, Taker};
 use crate::error::RingError;
 use crate::publisher::Leaving;
-use crate::spsc::SideState;
 use crate::spsc::consumer::end_is_none;
 
 /// The consumer's side of a [`RecordRing`]: one in all processes at a time.

@@ -16,8 +16,8 @@ use super::taker::{HeldBack, Taker};
 use super::track::Track;
 use super::values::{SlotLayout, Values};
 use super::word::MOST_PRODUCERS;
+use crate::object::check_asked;
 use crate::record::{MAX_CAPACITY, MIN_CAPACITY};
-use crate::spsc::ring::{check_capacity, find_or_make};
 use crate::spsc::{SideState, Stats};
 
 /// The kind of [`Ring`]: the code holds the layout's version.
@@ -56,51 +56,20 @@ impl From<usize> for Options {
     }
 }
 
-fn check_places(geometry: &Geometry, options: Options, name: &str) -> Result<(), Error> {
-    check_capacity(geometry.capacity, Some(options.capacity as u64), name)?;
-    if geometry.places == options.producers {
-        return Ok(());
+impl Geometry {
+    /// That a ring that was found is as it was asked for.
+    fn check(&self, Options { capacity, producers }: Options, name: &str) -> Result<(), Error> {
+        let capacity = ("capacity", capacity as u64, self.capacity);
+        check_asked(name, [capacity, ("producers", producers as u64, self.places as u64)])
     }
-    Err(Error::ObjectMismatch {
-        name: name.to_owned(),
-        what: "producers",
-        expected: options.producers.to_string(),
-        found: geometry.places.to_string(),
-    })
 }
 
 /// What both kinds of ring have.
 macro_rules! ring {
     (impl [$($generics:tt)*] $ring:ty) => {
+        crate::object::found_or_made!(impl [$($generics)*] $ring, other: "for another number of producers");
+
         impl $($generics)* $ring {
-            /// Finds the ring of that name.
-            ///
-            /// # Errors
-            ///
-            /// Those of [`Segment::open_object`], and [`Error::Corrupted`] if its geometry contradicts itself.
-            pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
-                Self::check(segment.open_object(name, Self::KIND, Self::payload_type())?)
-            }
-
-            /// Finds the ring of that name, or makes it.
-            ///
-            /// # Errors
-            ///
-            /// As [`create`](Self::create) and [`open`](Self::open), and [`Error::ObjectMismatch`] if it is there with another capacity or for another number
-            /// of producers.
-            pub fn open_or_create(segment: &Segment, name: &str, options: impl Into<Options>) -> Result<Self, Error> {
-                let options = options.into();
-                let ring = find_or_make(|| Self::open(segment, name), || Self::create(segment, name, options))?;
-                check_places(&ring.geometry, options, name)?;
-                Ok(ring)
-            }
-
-            fn make(segment: &Segment, name: &str, geometry: Geometry) -> Result<Self, Error> {
-                let (payload, size, roles) = (Self::payload_type(), geometry.size, geometry.roles());
-                let write = |region: &Region| geometry.write(region);
-                Self::check(segment.create_object_with_roles(name, Self::KIND, payload, size, roles, write)?)
-            }
-
             fn check(object: Object) -> Result<Self, Error> {
                 let geometry = Geometry::read(&object, Self::derive)?;
                 let control = Control::new(&object, &geometry);
@@ -110,11 +79,6 @@ macro_rules! ring {
             fn geometry(options: Options) -> Option<Geometry> {
                 let capacity = options.capacity as u64;
                 Geometry::new(capacity, options.producers, Self::derive(capacity)?)
-            }
-
-            /// Bytes that such a ring takes in its segment; `None` if there is no such ring.
-            pub fn required_size(options: impl Into<Options>) -> Option<u64> {
-                Self::geometry(options.into()).map(|geometry| geometry.size)
             }
 
             /// How many producers there can be at a time: each has a place, counted from 0.

@@ -150,8 +150,8 @@ impl Taker {
         })
     }
 
-    pub(super) fn control(&self) -> &Control {
-        &self.control
+    pub(super) fn producer_side(&self, place: usize) -> Option<SideState> {
+        (place < self.control.places()).then(|| self.control.side(place))
     }
 
     pub(super) fn expect_producers(&mut self, producers: u64) {

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use ipc_core::sync::Ordering;
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Payload, Segment};
 
 use super::cursor::Cursor;

@@ -657,6 +657,11 @@ impl Endpoint {
         self.lines.other(self.other_side())
     }
 
+    /// Whether somebody has come to the other side and not left. No system call.
+    pub(crate) fn has_other(&self) -> bool {
+        matches!(self.other(), Other::Held(_))
+    }
+
     /// Whether the other side can still come to do its part: asks the kernel whether its holder lives.
     pub(crate) fn check_other(&self) -> Result<(), RingError> {
         // One that waits may look at a page that is there still.

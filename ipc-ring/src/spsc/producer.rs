@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use ipc_core::sync::Ordering;
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Payload, Segment};
 
 use super::cursor::Cursor;
@@ -25,7 +24,7 @@ pub(crate) const SPAN: usize = 512;
 /// while there is room. If the process dies in the middle of a push, nothing of it was published.
 #[derive(Debug)]
 pub struct Producer<T: Payload> {
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     cursor: Cursor<T>,
     /// Before this position there is room. ≥ `cursor.position`, as far as the consumer's progress was seen.
     limit: u64,

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use ipc_core::sync::{CACHE_LINE, Ordering};
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Segment};
 
 use super::bytes::Bytes;
@@ -28,7 +27,7 @@ const LONG: u64 = LONGEST * CONTROL as u64;
 /// place. Wait-free while there is room. If the process dies before the commit, nothing of the record was published.
 #[derive(Debug)]
 pub struct RecordProducer {
-    pub(super) endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     pub(super) bytes: Bytes,
     /// Where the next control word goes. That word is zero, and so are those behind it in the same line.
     position: u64,

@@ -16,6 +16,7 @@ use super::record_consumer::RecordConsumer;
 use super::record_producer::{RecordProducer, find_tail, read_head};
 use super::stats::{Stats, Unit};
 use crate::error::{RingError, Side};
+use crate::object::{check_asked, find_or_make};
 use crate::record;
 
 /// The kind of [`Ring`]: the code holds the layout's version.
@@ -51,32 +52,6 @@ fn read_geometry(object: &Object, derive: impl FnOnce(u64) -> Option<(u64, u64)>
             format!("extent and size {derived:?} for capacity {capacity}"),
             format!("extent {extent} and size {}", object.region.len()),
         )),
-    }
-}
-
-pub(crate) fn check_capacity(found: u64, asked: Option<u64>, name: &str) -> Result<(), Error> {
-    match asked {
-        Some(asked) if asked != found => Err(Error::ObjectMismatch {
-            name: name.to_owned(),
-            what: "capacity",
-            expected: asked.to_string(),
-            found: found.to_string(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Finds, or else makes; whoever loses the race to make it finds it.
-pub(crate) fn find_or_make<R>(
-    open: impl Fn() -> Result<R, Error>,
-    create: impl Fn() -> Result<R, Error>,
-) -> Result<R, Error> {
-    match open() {
-        Err(Error::ObjectNotFound { .. }) => match create() {
-            Err(Error::ObjectExists { .. }) => open(),
-            created => created,
-        },
-        found => found,
     }
 }
 
@@ -151,7 +126,7 @@ impl<T: Payload> Ring<T> {
     /// As [`create`](Self::create) and [`open`](Self::open), and [`Error::ObjectMismatch`] if it is there with another capacity.
     pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
         let ring = find_or_make(|| Self::open(segment, name), || Self::create(segment, name, capacity))?;
-        check_capacity(ring.capacity, Some(capacity as u64), name)?;
+        check_asked(name, [("capacity", capacity as u64, ring.capacity)])?;
         Ok(ring)
     }
 
@@ -277,7 +252,7 @@ impl RecordRing {
     /// As [`Ring::open_or_create`].
     pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
         let ring = find_or_make(|| Self::open(segment, name), || Self::create(segment, name, capacity))?;
-        check_capacity(ring.capacity, Some(capacity as u64), name)?;
+        check_asked(name, [("capacity", capacity as u64, ring.capacity)])?;
         Ok(ring)
     }
 

@@ -4,59 +4,15 @@
 /// `count_published` as methods.
 macro_rules! producer_side {
     (impl [$($generics:tt)*] $handle:ty, ring: $ring:ty) => {
+        crate::sides::made!(
+            impl [$($generics)*] $handle, ring: $ring, by: producer, with: (capacity: usize),
+            makes: "a ring of this capacity", takes: "claims this side of it",
+            fails: "[`Error::RoleHeld`] if a living producer has it"
+        );
+        crate::sides::waits!(impl [$($generics)*] $handle, by: endpoint);
+        crate::sides::has_consumer!(impl [$($generics)*] $handle, by: endpoint);
+
         impl $($generics)* $handle {
-            /// Makes a ring of this capacity, and claims this side of it.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `create`.
-            pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-                <$ring>::create(segment, name, capacity)?.producer()
-            }
-
-            /// Finds the ring of that name, and claims this side of it.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `open`, and [`Error::RoleHeld`] if a living producer has it.
-            pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
-                <$ring>::open(segment, name)?.producer()
-            }
-
-            /// Finds the ring of that name or makes it, and claims this side of it.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `open_or_create`, and [`Error::RoleHeld`] if a living producer has it.
-            pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-                <$ring>::open_or_create(segment, name, capacity)?.producer()
-            }
-
-            /// How to wait: a short spin, then sleep, unless said otherwise.
-            pub fn set_strategy(&mut self, strategy: WaitStrategy) {
-                self.endpoint.strategy = strategy;
-            }
-
-            /// What ends waits early.
-            pub fn set_cancel(&mut self, cancel: Cancel) {
-                self.endpoint.cancel = Some(cancel);
-            }
-
-            /// Whether a consumer has come and not left: it may be dead, which only waiting and
-            /// [`check_consumer`](Self::check_consumer) find out.
-            pub fn has_consumer(&self) -> bool {
-                matches!(self.endpoint.other(), Other::Held(_))
-            }
-
-            /// Asks the kernel whether the consumer lives, if one has come: for a producer that has nothing to push for a while.
-            ///
-            /// # Errors
-            ///
-            /// [`RingError::PeerDied`], [`RingError::Closed`], [`RingError::PeerGaveUp`].
-            pub fn check_consumer(&self) -> Result<(), RingError> {
-                self.endpoint.check_other()
-            }
-
             /// Waits until the consumer has acknowledged everything that was pushed, or the deadline passes.
             ///
             /// # Errors
@@ -119,48 +75,18 @@ macro_rules! producer_side {
 /// `count_consumed` as methods.
 macro_rules! consumer_side {
     (impl [$($generics:tt)*] $handle:ty, ring: $ring:ty) => {
+        crate::sides::made!(
+            impl [$($generics)*] $handle, ring: $ring, by: consumer, with: (capacity: usize),
+            makes: "a ring of this capacity", takes: "claims this side of it",
+            fails: "[`Error::RoleHeld`] if a living consumer has it"
+        );
+        crate::sides::waits!(impl [$($generics)*] $handle, by: endpoint);
+
         impl $($generics)* $handle {
-            /// Makes a ring of this capacity, and claims this side of it.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `create`.
-            pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-                <$ring>::create(segment, name, capacity)?.consumer()
-            }
-
-            /// Finds the ring of that name, and claims this side of it.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `open`, and [`Error::RoleHeld`] if a living consumer has it.
-            pub fn open(segment: &Segment, name: &str) -> Result<Self, Error> {
-                <$ring>::open(segment, name)?.consumer()
-            }
-
-            /// Finds the ring of that name or makes it, and claims this side of it.
-            ///
-            /// # Errors
-            ///
-            /// Those of the ring's `open_or_create`, and [`Error::RoleHeld`] if a living consumer has it.
-            pub fn open_or_create(segment: &Segment, name: &str, capacity: usize) -> Result<Self, Error> {
-                <$ring>::open_or_create(segment, name, capacity)?.consumer()
-            }
-
-            /// How to wait: a short spin, then sleep, unless said otherwise.
-            pub fn set_strategy(&mut self, strategy: WaitStrategy) {
-                self.endpoint.strategy = strategy;
-            }
-
-            /// What ends waits early.
-            pub fn set_cancel(&mut self, cancel: Cancel) {
-                self.endpoint.cancel = Some(cancel);
-            }
-
             /// Whether a producer has come and not left: it may be dead, which only waiting and
             /// [`check_producer`](Self::check_producer) find out.
             pub fn has_producer(&self) -> bool {
-                matches!(self.endpoint.other(), Other::Held(_))
+                self.endpoint.has_other()
             }
 
             /// Asks the kernel whether the producer lives, if one has come. What it had published can still be popped if not.

@@ -13,6 +13,7 @@ use ipc_core::wait::{Interrupted, SLICE, Wait};
 use crate::error::{RingError, Side};
 use crate::lanes::{Claims, Counts, Geometry, Seats, Spot, Table};
 use crate::publisher::Handle;
+use crate::spsc::SideState;
 use crate::spsc::endpoint::{Leaving, Lines, Standing};
 
 /// Every so many looks for a span all lanes are looked at, and claims of the dead are looked for: who always finds something never waits.
@@ -229,10 +230,6 @@ impl<R: Reader> Rounds<R> {
         Ok(Self { common, lanes, held, hand: None, manual: false, tally: (0, 0), counts, left: false })
     }
 
-    pub(super) fn table(&self) -> &Table {
-        &self.common.table
-    }
-
     #[inline(always)]
     pub(super) fn handle(&self) -> &Handle {
         &self.common.handle
@@ -250,6 +247,15 @@ impl<R: Reader> Rounds<R> {
     /// The lane of what is in hand, or was last.
     pub(super) fn lane(&self) -> usize {
         self.lanes.current
+    }
+
+    /// How many producers have come and not left.
+    pub(super) fn producers(&self) -> usize {
+        self.common.table.producers()
+    }
+
+    pub(super) fn producer_side(&self, lane: usize) -> Option<SideState> {
+        self.common.table.producer_side(lane)
     }
 
     pub(super) fn expect_producers(&mut self, producers: u64) {

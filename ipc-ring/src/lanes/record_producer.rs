@@ -1,38 +1,52 @@
-//! The producers of records of any length.
+//! The producers of records of any length, each with a lane.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Instant;
 
-use ipc_core::wait::{Cancel, WaitStrategy};
-use ipc_core::{Error, Segment};
+use ipc_core::{Error, Object, Segment};
 
-use super::Options;
-use super::record_ring::RecordRing;
+use super::sides::producer_side;
+use super::{Geometry, RingOfLanes, Table};
 use crate::error::{PushError, RingError};
-use crate::mpsc::sides::producer_side;
 use crate::spsc::bytes::Bytes;
-use crate::spsc::endpoint::Endpoint;
-use crate::spsc::stats::Counted;
+use crate::spsc::endpoint::Lines;
+use crate::spsc::record_producer::find_tail;
 use crate::spsc::{self, Grant};
 
-/// One of the producers of a [`RecordRing`]: as many in all processes at a time as the ring has lanes.
+/// One of the producers of a ring `R` of records: [`mpsc::RecordProducer`](crate::mpsc::RecordProducer) or [`mpmc::RecordProducer`](crate::mpmc::RecordProducer). As many in all processes at a
+/// time as the ring has lanes.
 ///
-/// `Send`, but not `Sync`. Dropping it closes its lane, except in a panic, which a consumer is told of as such.
+/// `Send`, but not `Sync`. Dropping it closes its lane, except in a panic, which who consumes is told of as such.
 ///
 /// A push costs what it costs in a [one-to-one ring](spsc::RecordProducer): the record is copied into the lane and one control word stored;
 /// [`claim`](Self::claim) lends the room instead, to be written in place. Wait-free while there is room in the lane, whatever the other producers do: a claim that is
 /// held for long holds up nobody else. If the process dies before the commit, nothing of the record was published.
-#[derive(Debug)]
-pub struct RecordProducer {
+pub struct RecordProducer<R> {
     inner: spsc::RecordProducer,
     lane: usize,
+    ring: PhantomData<fn() -> R>,
 }
 
-impl RecordProducer {
-    pub(super) fn new(endpoint: Endpoint, bytes: Bytes, (tail, counted): (u64, Counted), lane: usize) -> Self {
+impl<R> fmt::Debug for RecordProducer<R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("RecordProducer").field("inner", &self.inner).field("lane", &self.lane).finish()
+    }
+}
+
+impl<R> RecordProducer<R> {
+    /// Claims a lane.
+    pub(crate) fn of(table: &Table, object: &Object, geometry: &Geometry) -> Result<Self, Error> {
+        let find = |lines: &Lines| -> Result<_, RingError> {
+            let bytes = Bytes::new(lines, geometry.capacity, geometry.extent);
+            let (tail, counted) = find_tail(lines, &bytes)?;
+            Ok((bytes, tail, counted))
+        };
+        let (lane, endpoint, (bytes, tail, counted)) = table.claim(object, find)?;
         let lines = endpoint.lines().clone();
         let inner = spsc::RecordProducer::new(endpoint, bytes, tail, counted);
         lines.announce_lane();
-        Self { inner, lane }
+        Ok(Self { inner, lane, ring: PhantomData })
     }
 
     /// Bytes of the lane, framing included, used since the ring was made, by all its producers.
@@ -109,7 +123,7 @@ impl RecordProducer {
     /// # Errors
     ///
     /// As [`try_push`](Self::try_push), if not even one was pushed; nothing was, then.
-    pub fn try_push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<usize, RingError> {
+    pub fn try_push_slice<B: AsRef<[u8]>>(&mut self, records: &[B]) -> Result<usize, RingError> {
         self.inner.try_push_slice(records)
     }
 
@@ -119,7 +133,7 @@ impl RecordProducer {
     /// # Errors
     ///
     /// As [`push`](Self::push); the error's value is how many were pushed.
-    pub fn push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), PushError<usize>> {
+    pub fn push_slice<B: AsRef<[u8]>>(&mut self, records: &[B]) -> Result<(), PushError<usize>> {
         self.inner.push_slice(records)
     }
 
@@ -128,13 +142,13 @@ impl RecordProducer {
     /// # Errors
     ///
     /// As [`push_slice`](Self::push_slice), and [`RingError::TimedOut`].
-    pub fn push_slice_deadline<R: AsRef<[u8]>>(
+    pub fn push_slice_deadline<B: AsRef<[u8]>>(
         &mut self,
-        records: &[R],
+        records: &[B],
         deadline: Instant,
     ) -> Result<(), PushError<usize>> {
         self.inner.push_slice_deadline(records, deadline)
     }
 }
 
-producer_side!(impl [] RecordProducer, ring: RecordRing);
+producer_side!(impl [<R>] RecordProducer<R>, made: [<R: RingOfLanes<Producer = RecordProducer<R>>>]);

@@ -1,36 +1,44 @@
-//! The producers of values of one type.
+//! The producers of values of one type, each with a lane.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Instant;
 
-use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Payload, Segment};
 
-use super::Options;
-use super::ring::Ring;
+use super::RingOfLanes;
+use super::sides::producer_side;
 use crate::error::{PushError, RingError};
-use crate::mpsc::sides::producer_side;
 use crate::spsc::cursor::Cursor;
 use crate::spsc::endpoint::Endpoint;
 use crate::spsc::{self, ValueGrant};
 
-/// One of the producers of a [`Ring`]: as many in all processes at a time as the ring has lanes.
+/// One of the producers of a ring `R` of values of type `T`: [`mpsc::Producer`](crate::mpsc::Producer) or [`mpmc::Producer`](crate::mpmc::Producer). As many in all processes at a time as the
+/// ring has lanes.
 ///
-/// `Send`, but not `Sync`. Dropping it closes its lane, except in a panic, which a consumer is told of as such.
+/// `Send`, but not `Sync`. Dropping it closes its lane, except in a panic, which who consumes is told of as such.
 ///
-/// A push costs what it costs in a [one-to-one ring](spsc::Producer): the stores of the value and of one control word in the same cache line, and a look at the consumers' bell. It is
-/// wait-free while there is room in the lane, whatever the other producers do. If the process dies in the middle of a push, nothing of it was published. A lane that looks full
-/// costs a look at the head, and at the claims that are acknowledged behind it.
-#[derive(Debug)]
-pub struct Producer<T: Payload> {
+/// A push costs what it costs in a [one-to-one ring](spsc::Producer): the stores of the value and of one control word in the same cache line, and a look at a word that
+/// says whether anybody is to be told. It is wait-free while there is room in the lane, whatever the other producers do. If the process dies in the middle of a
+/// push, nothing of it was published.
+pub struct Producer<T: Payload, R> {
     inner: spsc::Producer<T>,
     lane: usize,
+    ring: PhantomData<fn() -> R>,
 }
-impl<T: Payload> Producer<T> {
-    pub(super) fn new(endpoint: Endpoint, cursor: Cursor<T>, lane: usize) -> Self {
+
+impl<T: Payload + fmt::Debug, R> fmt::Debug for Producer<T, R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Producer").field("inner", &self.inner).field("lane", &self.lane).finish()
+    }
+}
+
+impl<T: Payload, R> Producer<T, R> {
+    pub(crate) fn new(endpoint: Endpoint, cursor: Cursor<T>, lane: usize) -> Self {
         let lines = endpoint.lines().clone();
         let inner = spsc::Producer::new(endpoint, cursor);
         lines.announce_lane();
-        Self { inner, lane }
+        Self { inner, lane, ring: PhantomData }
     }
 
     /// Values pushed in this lane since the ring was made, by all its producers.
@@ -125,4 +133,4 @@ impl<T: Payload> Producer<T> {
     }
 }
 
-producer_side!(impl [<T: Payload>] Producer<T>, ring: Ring<T>);
+producer_side!(impl [<T: Payload, R>] Producer<T, R>, made: [<T: Payload, R: RingOfLanes<Producer = Producer<T, R>>>]);
