@@ -60,6 +60,16 @@ fn objects_are_found_by_name_kind_and_type_or_refused_with_both() {
 }
 
 #[test]
+fn a_segment_and_its_objects_print_where_they_are_and_who_we_are() {
+    let directory = in_memory();
+    let segment = small(directory.path(), "segment").create().unwrap();
+    let text = format!("Segment {{ path: {:?}, peer: 0.1, .. }}", segment.path());
+    assert_eq!(format!("{segment:?}"), text);
+    let object = format!("{:?}", make(&segment, "object", 8).unwrap());
+    assert!(object.contains(&text) && object.len() < 1000, "{object}");
+}
+
+#[test]
 fn a_full_directory_and_a_full_segment_say_what_they_have() {
     let directory = in_memory();
     let segment = small(directory.path(), "segment").create().unwrap();
