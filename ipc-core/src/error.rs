@@ -24,7 +24,7 @@ pub enum Error {
     },
 
     /// An option outside what is possible.
-    #[error("{option} is {found}: expected {expected}")]
+    #[error("{option}: expected {expected}, found {found}")]
     InvalidOption {
         /// The option of the builder.
         option: &'static str,
@@ -42,7 +42,7 @@ pub enum Error {
     },
 
     /// A segment by that name is there already.
-    #[error("segment {path:?} exists already, {}", if *.in_use { "and a living process is attached to it" } else { "but no living process is attached to it" })]
+    #[error("segment {path:?} exists already, {}", if *.in_use { "and a living process is attached to it" } else { "but no living process is attached to it: `replace_dead` replaces it" })]
     AlreadyExists {
         /// Where it is.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum Error {
     },
 
     /// The file belongs to a user other than the one expected.
-    #[error("{path:?} belongs to uid {found}, expected uid {expected}")]
+    #[error("{path:?} belongs to uid {found}, expected uid {expected}: `owned_by` says whose to expect")]
     ForeignOwner {
         /// The file or directory.
         path: PathBuf,
@@ -170,7 +170,7 @@ pub enum Error {
     },
 
     /// The object of that name is of another kind, type or geometry.
-    #[error("object {name:?} has another {what}: expected {expected}, found {found}")]
+    #[error("object {name:?} differs in its {what}: expected {expected}, found {found}")]
     ObjectMismatch {
         /// The object's name.
         name: String,
@@ -205,8 +205,8 @@ pub enum Error {
         slots: usize,
     },
 
-    /// Every place for a role of which an object has several is held by a process that lives.
-    #[error("all {places} places for a {role} are held by processes that live")]
+    /// Every place for a role of which an object has several is held by a process that lives, or it was made with none.
+    #[error("no place for another {role}: {}", if *.places == 0 { "it was made with none".to_owned() } else { format!("processes that live hold all {places} that it was made with") })]
     NoFreePlace {
         /// Which role.
         role: &'static str,

@@ -52,7 +52,9 @@ pub enum RingError {
     #[error("the {0} gave up without closing the ring")]
     PeerGaveUp(Side),
     /// The handle belongs to the process that made it, and this is a child that inherited it by `fork`.
-    #[error("this handle belongs to the process that made it: after a fork, claim the role in the child")]
+    #[error(
+        "this handle belongs to the process that made it: after a fork, call Segment::inherit in the child and claim the role anew"
+    )]
     WrongProcess,
     /// This producer's claim, or its place, was given up as a dead one's: the kernel had let go of its process's lease, which happens to one that lives only if it closes
     /// descriptors that are not its own. What was to be published was not, and this handle publishes nothing more: make another one.

@@ -233,9 +233,9 @@ fn types_kinds_and_capacities_that_do_not_match_are_named() {
     let segment = scratch(1 << 20);
     Ring::<u64>::create(&segment, "numbers", 16).unwrap();
     let error = Ring::<f64>::open(&segment, "numbers").unwrap_err().to_string();
-    assert!(error.contains("another type") && error.contains("f64") && error.contains("u64"), "{error}");
+    assert!(error.contains("its type") && error.contains("f64") && error.contains("u64"), "{error}");
     let error = ipc_ring::spsc::RecordRing::open(&segment, "numbers").unwrap_err().to_string();
-    assert!(error.contains("another kind"), "{error}");
+    assert!(error.contains("spscrec in layout") && error.contains("found spscslt in layout"), "{error}");
     let error = Ring::<u64>::open_or_create(&segment, "numbers", 17).unwrap_err().to_string();
     assert!(error.contains("capacity") && error.contains("17") && error.contains("16"), "{error}");
     assert!(matches!(Ring::<u64>::create(&segment, "numbers", 16), Err(Error::ObjectExists { .. })));

@@ -360,13 +360,30 @@ impl Directory<'_, ReadWrite> {
     }
 }
 
+/// Codes of this project: seven letters, zeros behind them if they are fewer, and a version, below 32, in the last byte.
+fn describe_kind(code: u64) -> String {
+    let [letters @ .., version] = code.to_le_bytes();
+    let len = letters.iter().position(|&byte| byte == 0).unwrap_or(letters.len());
+    let (name, rest) = letters.split_at(len);
+    if len > 0 && version < b' ' && name.iter().all(u8::is_ascii_alphanumeric) && rest.iter().all(|&byte| byte == 0) {
+        format!("{} in layout {version}", String::from_utf8_lossy(name))
+    } else {
+        format!("{code:#x}")
+    }
+}
+
 impl ObjectInfo {
+    /// Its kind for messages: letters and the layout's version where the code is made of them, as those of this project are, and else the number.
+    pub fn describe_kind(&self) -> String {
+        describe_kind(self.kind)
+    }
+
     /// That the object is of this kind and carries this type.
     pub(crate) fn check(&self, kind: ObjectKind, payload: PayloadType) -> Result<()> {
         let mismatch =
             |what, expected, found| Err(Error::ObjectMismatch { name: self.name.clone(), what, expected, found });
         if self.kind != kind.code {
-            return mismatch("kind", format!("{} ({:#x})", kind.name, kind.code), format!("{:#x}", self.kind));
+            return mismatch("kind", format!("{} ({})", kind.name, describe_kind(kind.code)), self.describe_kind());
         }
         let same = (self.type_fingerprint, self.type_size, self.type_align)
             == (payload.fingerprint, payload.size, payload.align);

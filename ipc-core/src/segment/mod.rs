@@ -26,6 +26,7 @@ pub use region::{Object, Region};
 pub use view::{ObjectView, SegmentView};
 
 use std::any::Any;
+use std::fmt;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -70,12 +71,11 @@ impl Backing {
 ///
 /// After a `fork` the child's copy answers with [`Error::WrongProcess`] until the child calls [`inherit`](Self::inherit); dropping it there
 /// disturbs nobody.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Segment {
     inner: Arc<Attachment>,
 }
 
-#[derive(Debug)]
 struct Attachment {
     map: Arc<Mapping>,
     geometry: Geometry,
@@ -101,6 +101,14 @@ type Private = dyn Any + Send + Sync;
 pub struct RepairLock<'a> {
     _bytes: ByteLock<'a>,
     _threads: MutexGuard<'a, ()>,
+}
+
+/// Where it is and who we are in it: every handle of every object has one, so the rest would drown what the handle has to say.
+impl fmt::Debug for Segment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = format_args!("{}", self.peer_id());
+        formatter.debug_struct("Segment").field("path", &self.path()).field("peer", &peer).finish_non_exhaustive()
+    }
 }
 
 impl Drop for Attachment {

@@ -133,7 +133,7 @@ impl<'a> SlabView<'a> {
                 name: name.to_owned(),
                 what: "kind",
                 expected: "a slab".into(),
-                found: format!("{:#x}", info.kind),
+                found: info.describe_kind(),
             });
         }
         let object = segment.view(info)?;

@@ -60,6 +60,37 @@ fn objects_are_found_by_name_kind_and_type_or_refused_with_both() {
 }
 
 #[test]
+fn kinds_are_named_where_their_codes_are_letters_and_a_version() {
+    let directory = in_memory();
+    let segment = small(directory.path(), "segment").objects(8).create().unwrap();
+    for (code, described) in [
+        (*b"letters\x02", "letters in layout 2"),
+        (*b"few\0\0\0\0\x01", "few in layout 1"),
+        (*b"alphabet", "0x7465626168706c61"),
+        (*b"a\0b\0\0\0\0\x01", "0x100000000620061"),
+        ([0, 0, 0, 0, 0, 0, 0, 1], "0x100000000000000"),
+    ] {
+        let kind = ObjectKind { name: "kind of the test", code: u64::from_le_bytes(code) };
+        let made = segment.create_object(described, kind, PayloadType::of::<u64>(), 8, |_| ()).unwrap();
+        assert_eq!(made.info.describe_kind(), described);
+        let other = ObjectKind { name: "another", code: u64::from_le_bytes(*b"another\x03") };
+        let error = segment.open_object(described, other, PayloadType::of::<u64>()).unwrap_err().to_string();
+        assert!(error.contains("expected another (another in layout 3)"), "{error}");
+        assert!(error.ends_with(&format!("found {described}")), "{error}");
+    }
+}
+
+#[test]
+fn a_segment_and_its_objects_print_where_they_are_and_who_we_are() {
+    let directory = in_memory();
+    let segment = small(directory.path(), "segment").create().unwrap();
+    let text = format!("Segment {{ path: {:?}, peer: 0.1, .. }}", segment.path());
+    assert_eq!(format!("{segment:?}"), text);
+    let object = format!("{:?}", make(&segment, "object", 8).unwrap());
+    assert!(object.contains(&text) && object.len() < 1000, "{object}");
+}
+
+#[test]
 fn a_full_directory_and_a_full_segment_say_what_they_have() {
     let directory = in_memory();
     let segment = small(directory.path(), "segment").create().unwrap();

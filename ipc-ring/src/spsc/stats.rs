@@ -166,12 +166,13 @@ impl<'a> RingView<'a> {
         let unit = match info.kind {
             kind if kind == SLOTS.code => Unit::Values(info.type_size),
             kind if kind == RECORDS.code => Unit::Bytes,
-            kind => {
+            _ => {
+                let found = info.describe_kind();
                 return Err(Error::ObjectMismatch {
                     name: info.name,
                     what: "kind",
                     expected: "a one-to-one ring".into(),
-                    found: format!("{kind:#x}"),
+                    found,
                 });
             }
         };
