@@ -31,7 +31,7 @@ use Part::{Models, PowerCuts, Suite};
 
 const PRODUCER: &str = "ipc-ring/src/spsc/producer.rs";
 const RECORDS: &str = "ipc-ring/src/spsc/record_producer.rs";
-const BYTES: &str = "ipc-ring/src/spsc/bytes.rs";
+const BYTES: &str = "ipc-ring/src/record/bytes.rs";
 const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
 const LOSSY: &str = "ipc-ring/src/broadcast/lossy_consumer.rs";
 const GATE: &str = "ipc-ring/src/broadcast/gate.rs";
@@ -62,8 +62,8 @@ const BUGS: &[Bug] = &[
         name: "commit before the payload: a record",
         file: RECORDS,
         edits: &[(
-            "self.bytes.write(offset, 0, record);\n        self.commit(place, record.len());",
-            "self.commit(place, record.len());\n        self.bytes.write(offset, 0, record);",
+            "self.writer.bytes.write(offset, 0, record);\n        self.commit(place, record.len());",
+            "self.commit(place, record.len());\n        self.writer.bytes.write(offset, 0, record);",
         )],
         found_by: Suite(&["steps", "--only", "spsc ring of records: push"]),
     },

@@ -41,7 +41,6 @@
 mod error;
 mod object;
 mod publisher;
-mod record;
 mod sides;
 
 pub mod broadcast;
@@ -52,6 +51,7 @@ pub mod lanes;
 pub mod mpmc;
 pub mod mpsc;
 pub mod ordered;
+pub mod record;
 pub mod spsc;
 
 pub use error::{PushError, RingError, Side};

@@ -49,7 +49,7 @@ const fn mutation(
     Mutation { name, file, edits, expected }
 }
 
-const BYTES: &str = "ipc-ring/src/spsc/bytes.rs";
+const BYTES: &str = "ipc-ring/src/record/bytes.rs";
 const CONSUMER: &str = "ipc-ring/src/spsc/consumer.rs";
 const CURSOR: &str = "ipc-ring/src/spsc/cursor.rs";
 const ENDPOINT: &str = "ipc-ring/src/spsc/endpoint.rs";
@@ -57,6 +57,7 @@ const PRODUCER: &str = "ipc-ring/src/spsc/producer.rs";
 const RECORD_CONSUMER: &str = "ipc-ring/src/spsc/record_consumer.rs";
 const RECORDS: &str = "ipc-ring/src/spsc/record_producer.rs";
 const RING: &str = "ipc-ring/src/spsc/ring.rs";
+const WRITER: &str = "ipc-ring/src/record/writer.rs";
 const SIDES: &str = "ipc-ring/src/spsc/sides.rs";
 const CLAIMS: &str = "ipc-ring/src/lanes/claims.rs";
 const SHARED_CONSUMER: &str = "ipc-ring/src/mpmc/rounds/mod.rs";
@@ -171,7 +172,7 @@ const ORDERINGS: &[Mutation] = &[
     ),
     mutation(
         "record's control word: Release → Relaxed",
-        RECORDS,
+        WRITER,
         &[(
             "self.bytes.control(first.0).store(first.1, Ordering::Release)",
             "self.bytes.control(first.0).store(first.1, Ordering::Relaxed)",
@@ -180,10 +181,10 @@ const ORDERINGS: &[Mutation] = &[
     ),
     mutation(
         "record's control word, slice: Release → Relaxed",
-        RECORDS,
+        WRITER,
         &[(
-            "producer.bytes.control(offset).store(word, Ordering::Release)",
-            "producer.bytes.control(offset).store(word, Ordering::Relaxed)",
+            "self.bytes.control(offset).store(word, Ordering::Release)",
+            "self.bytes.control(offset).store(word, Ordering::Relaxed)",
         )],
         CaughtBy("records_in_slices"),
     ),
@@ -711,28 +712,28 @@ const STEPS: &[Mutation] = &[
     ),
     mutation(
         "a shorter record's remains are not cleared",
-        RECORDS,
+        WRITER,
         &[(
-            "        if !end.is_multiple_of(LINE) {\n            self.bytes.clear(next, (next / LINE + 1) * LINE);\n        }\n        self.commit(Place { start, end }, len);",
-            "        self.commit(Place { start, end }, len);",
+            "        if !end.is_multiple_of(LINE) {\n            self.bytes.clear(next, (next / LINE + 1) * LINE);\n        }\n        Place { start, end }",
+            "        Place { start, end }",
         )],
         CaughtBy("records_shorter"),
     ),
     mutation(
         "an aborted record's remains are not cleared",
-        RECORDS,
+        WRITER,
         &[("self.bytes.clear(start + CONTROL as u64, line_end);", "let _ = line_end;")],
         CaughtBy("records_after_aborted"),
     ),
     mutation(
         "a successor does not clear behind the tail",
-        RECORDS,
+        WRITER,
         &[("bytes.clear(offset + CONTROL as u64, (offset / LINE + 1) * LINE);", "")],
         CaughtBy("takeover_killed_record_producer"),
     ),
     mutation(
         "a line behind the tail is cleared before the consumer is done with it",
-        RECORDS,
+        WRITER,
         &[("if behind <= self.limit {", "if behind <= self.limit + LINE {")],
         CaughtBy("records_"),
     ),

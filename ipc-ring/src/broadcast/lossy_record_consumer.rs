@@ -14,7 +14,7 @@ use super::sides::any_consumer;
 use super::watch::Watch;
 use crate::error::RingError;
 use crate::publisher::Presence;
-use crate::spsc::bytes::{Bytes, Found};
+use crate::record::{Bytes, Cursor, Found};
 
 /// How often one that is to begin now begins again because it was overtaken on the way to the end.
 const ATTEMPTS: usize = 100;
@@ -29,11 +29,9 @@ const ATTEMPTS: usize = 100;
 #[derive(Debug)]
 pub struct LossyRecordConsumer {
     watch: Watch,
-    bytes: Bytes,
-    /// Where the next control word is, and how many records were before it.
-    next: Checkpoint,
-    /// Its position in the ring.
-    offset: u64,
+    cursor: Cursor,
+    /// How many records were before the next one.
+    number: u64,
     /// Records that were missed, all in all.
     missed: u64,
     /// For records that are given to a closure.
@@ -43,8 +41,8 @@ pub struct LossyRecordConsumer {
 impl LossyRecordConsumer {
     pub(super) fn new(watch: Watch, bytes: Bytes, start: Start) -> Result<Self, RingError> {
         let (next, _) = checkpoint::intact(watch.lines(), 0)?;
-        let offset = bytes.offset(next.position);
-        let mut consumer = Self { watch, bytes, next, offset, missed: 0, copy: Vec::new() };
+        let cursor = Cursor::new(bytes, next.position);
+        let mut consumer = Self { watch, cursor, number: next.number, missed: 0, copy: Vec::new() };
         if start == Start::Now {
             consumer.skip_to_end()?;
         }
@@ -53,12 +51,12 @@ impl LossyRecordConsumer {
 
     /// Where the next record begins: bytes of the ring, framing included, since it was made.
     pub fn position(&self) -> u64 {
-        self.next.position
+        self.cursor.position
     }
 
     /// How many records were committed before the next one since the ring was made.
     pub fn number(&self) -> u64 {
-        self.next.number
+        self.number
     }
 
     /// How many records were missed so far: the sum of all that was told.
@@ -74,19 +72,19 @@ impl LossyRecordConsumer {
     /// [`RingError::WrongProcess`], [`RingError::Corrupted`].
     pub fn skip(&mut self) -> Result<u64, RingError> {
         self.watch.handle.check_process()?;
-        let before = self.next.number;
+        let before = self.number;
         self.skip_to_end().map_err(|error| self.watch.handle.explain(error))?;
-        Ok(self.next.number.wrapping_sub(before))
+        Ok(self.number.wrapping_sub(before))
     }
 
     fn skip_to_end(&mut self) -> Result<(), RingError> {
         for _ in 0..ATTEMPTS {
             let newest = checkpoint::newest_intact(self.watch.lines())?;
             // Never back.
-            if newest.position > self.next.position {
+            if newest.position > self.cursor.position {
                 self.go_to(newest);
             }
-            let begun = self.next.position;
+            let begun = self.cursor.position;
             loop {
                 match self.look() {
                     Ok(Some(found)) => self.step_over(found),
@@ -95,7 +93,7 @@ impl LossyRecordConsumer {
                     Err(Look::Failed(error)) => return Err(error),
                 }
                 // The producer runs ahead as fast as we follow: this is now, too.
-                if self.next.position.wrapping_sub(begun) > self.bytes.ring {
+                if self.cursor.position.wrapping_sub(begun) > self.cursor.bytes.ring {
                     return Ok(());
                 }
             }
@@ -104,42 +102,35 @@ impl LossyRecordConsumer {
     }
 
     fn go_to(&mut self, place: Checkpoint) {
-        self.next = place;
-        self.offset = self.bytes.offset(place.position);
-    }
-
-    #[inline(always)]
-    fn offset_of(&self, position: u64) -> u64 {
-        // A record and the padding before it are at most a lap together: `Bytes::find` has checked it.
-        let offset = self.offset + position.wrapping_sub(self.next.position);
-        if offset >= self.bytes.ring { offset - self.bytes.ring } else { offset }
+        self.number = place.number;
+        self.cursor.go_to(place.position);
     }
 
     /// Done with a record.
     #[inline(always)]
     fn step_over(&mut self, found: Found) {
-        self.offset = self.offset_of(found.end);
-        self.next = Checkpoint { position: found.end, number: self.next.number.wrapping_add(1) };
+        self.cursor.step_over(found);
+        self.number = self.number.wrapping_add(1);
     }
 
     /// Looks for the next record.
     #[inline(always)]
     fn look(&self) -> Result<Option<Found>, Look> {
-        look(&self.watch, &self.bytes, self.next.position, self.offset)
+        look(&self.watch, &self.cursor)
     }
 
     /// Goes on where there is something still, and says what was missed.
     #[cold]
     fn lapped(&mut self) -> RingError {
         let error = match checkpoint::intact(self.watch.lines(), self.watch.margin()) {
-            Ok((found, _)) if found.position > self.next.position && found.number > self.next.number => {
-                let missed = found.number - self.next.number;
+            Ok((found, _)) if found.position > self.cursor.position && found.number > self.number => {
+                let missed = found.number - self.number;
                 self.go_to(found);
                 self.missed = self.missed.wrapping_add(missed);
                 RingError::Lapped { missed }
             }
             Ok((found, _)) => {
-                let (found, limit) = (found.position, self.next.position);
+                let (found, limit) = (found.position, self.cursor.position);
                 RingError::Corrupted { what: "the oldest position", found, limit }
             }
             Err(error) => error,
@@ -182,8 +173,8 @@ impl LossyRecordConsumer {
     fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Found, RingError> {
         match self.find() {
             Err(RingError::Empty) => {
-                let Self { watch, bytes, next, offset, .. } = self;
-                watch.wait(deadline, || match look(watch, bytes, next.position, *offset) {
+                let Self { watch, cursor, .. } = self;
+                watch.wait(deadline, || match look(watch, cursor) {
                     Ok(found) => Ok(found.map(|_| ())),
                     // The look behind it tells.
                     Err(Look::Lapped) => Ok(Some(())),
@@ -240,10 +231,13 @@ impl LossyRecordConsumer {
     /// Copies a record out, if it is whole, and goes on to the next; `record` is empty otherwise.
     #[inline(always)]
     fn take(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, Look> {
-        self.bytes.append_racing_to(self.offset_of(found.start), found.len, record).map_err(Look::Failed)?;
+        self.cursor
+            .bytes
+            .append_racing_to(self.cursor.offset_of(found.start), found.len, record)
+            .map_err(Look::Failed)?;
         // Acquire: the record was read before the reach is looked at.
         fence(Ordering::Acquire);
-        let whole = if self.watch.lines().is_intact(self.next.position) {
+        let whole = if self.watch.lines().is_intact(self.cursor.position) {
             self.watch.handle.check_pages().map_err(Look::Failed)
         } else {
             Err(Look::Lapped)
@@ -309,13 +303,13 @@ impl LossyRecordConsumer {
 
 any_consumer!(impl [] LossyRecordConsumer, ring: RecordRing, made: lossy_consumer, waits: watch);
 
-/// Looks for the record at `position`.
+/// Looks for the record at the cursor.
 #[inline(always)]
-fn look(watch: &Watch, bytes: &Bytes, position: u64, offset: u64) -> Result<Option<Found>, Look> {
-    let found = bytes.look(position, offset);
+fn look(watch: &Watch, cursor: &Cursor) -> Result<Option<Found>, Look> {
+    let found = cursor.look();
     // What looks like a control word may be payload of a later lap, which no Release ordered.
     fence(Ordering::Acquire);
-    if !watch.lines().is_intact(position) {
+    if !watch.lines().is_intact(cursor.position) {
         return Err(Look::Lapped);
     }
     found.map_err(Look::Failed)

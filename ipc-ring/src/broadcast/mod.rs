@@ -44,7 +44,6 @@ mod cells;
 mod checkpoint;
 mod consumer;
 mod gate;
-mod grant;
 mod lines;
 mod lossy_consumer;
 mod lossy_record_consumer;
@@ -58,7 +57,6 @@ mod sides;
 mod watch;
 
 pub use consumer::Consumer;
-pub use grant::Grant;
 pub use lines::{ConsumerInfo, Stats};
 pub use lossy_consumer::LossyConsumer;
 pub use lossy_record_consumer::LossyRecordConsumer;
@@ -67,6 +65,9 @@ pub use record_consumer::{RecordConsumer, View};
 pub use record_producer::RecordProducer;
 pub use record_ring::RecordRing;
 pub use ring::Ring;
+
+/// Room for one record, from [`RecordProducer::claim`].
+pub type Grant<'a> = crate::record::Grant<'a, RecordProducer>;
 
 /// Where a consumer begins that comes late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -9,7 +9,7 @@ use ipc_core::{Error, Object, Segment};
 use super::sides::producer_side;
 use super::{Geometry, RingOfLanes, Table};
 use crate::error::{PushError, RingError};
-use crate::spsc::bytes::Bytes;
+use crate::record::Bytes;
 use crate::spsc::endpoint::Lines;
 use crate::spsc::record_producer::find_tail;
 use crate::spsc::{self, Grant};

@@ -10,7 +10,7 @@ use super::records::Records;
 use super::rounds::Rounds;
 use super::sides::consumer_side;
 use crate::error::RingError;
-use crate::spsc::bytes::{Bytes, Found};
+use crate::record::{self, Bytes, Cursor, Found, Takes, pop_each};
 use crate::spsc::consumer::end_is_none;
 use crate::spsc::endpoint::Leaving;
 
@@ -23,31 +23,27 @@ use crate::spsc::endpoint::Leaving;
 #[derive(Debug)]
 pub struct RecordConsumer {
     rounds: Rounds<Records>,
-    /// Of the lane of what is in hand.
-    bytes: Bytes,
+    /// In the lane of what is in hand.
+    cursor: Cursor,
     lane: usize,
-    /// Where the next control word is.
-    position: u64,
-    /// `position` in the lane.
-    offset: u64,
     /// Where the span in hand ends. ≥ `position`.
     end: u64,
 }
 
 impl RecordConsumer {
     pub(super) fn new(rounds: Rounds<Records>, bytes: Bytes) -> Self {
-        Self { rounds, bytes, lane: 0, position: 0, offset: 0, end: 0 }
+        Self { rounds, cursor: Cursor::new(bytes, 0), lane: 0, end: 0 }
     }
 
     #[inline(always)]
     fn popped(&self) -> u64 {
-        self.position
+        self.cursor.position
     }
 
     /// Whether something in hand is not popped.
     #[inline(always)]
     fn has_hand(&self) -> bool {
-        self.position != self.end
+        self.cursor.position != self.end
     }
 
     /// The span in hand is another one.
@@ -56,9 +52,10 @@ impl RecordConsumer {
         let Some(span) = self.rounds.hand() else { return Err(RingError::Empty) };
         if span.lane != self.lane {
             self.lane = span.lane;
-            self.bytes = self.rounds.reader()?.bytes().clone();
+            self.cursor.bytes = self.rounds.reader()?.bytes().clone();
         }
-        (self.position, self.offset, self.end) = (span.first.position, span.first.offset, span.end());
+        (self.cursor.position, self.cursor.offset) = (span.first.position, span.first.offset);
+        self.end = span.end();
         Ok(())
     }
 
@@ -66,9 +63,9 @@ impl RecordConsumer {
     #[inline(always)]
     fn next_in_hand(&mut self) -> Result<Found, RingError> {
         self.rounds.handle().check_process()?;
-        let left = self.end.wrapping_sub(self.position);
-        match self.bytes.look(self.position, self.offset) {
-            Ok(Some(found)) if found.end.wrapping_sub(self.position) <= left => Ok(found),
+        let left = self.end.wrapping_sub(self.cursor.position);
+        match self.cursor.look() {
+            Ok(Some(found)) if found.end.wrapping_sub(self.cursor.position) <= left => Ok(found),
             found => Err(self.damaged(found, left)),
         }
     }
@@ -76,10 +73,10 @@ impl RecordConsumer {
     /// What was claimed is not there.
     #[cold]
     fn damaged(&mut self, found: Result<Option<Found>, RingError>, limit: u64) -> RingError {
-        let found = found.map(|found| found.map_or(0, |found| found.end.wrapping_sub(self.position)));
+        let found = found.map(|found| found.map_or(0, |found| found.end.wrapping_sub(self.cursor.position)));
         let what = "the length of a claimed record";
         let damage = found.map_or_else(|damage| damage, |found| RingError::Corrupted { what, found, limit });
-        self.end = self.position;
+        self.end = self.cursor.position;
         self.rounds.spoil(damage)
     }
 
@@ -103,21 +100,6 @@ impl RecordConsumer {
         self.next_in_hand()
     }
 
-    #[inline(always)]
-    fn offset_of(&self, position: u64) -> u64 {
-        // A record and the padding before it are at most a lap together: `Bytes::find` has checked it.
-        let offset = self.offset + position.wrapping_sub(self.position);
-        if offset >= self.bytes.ring { offset - self.bytes.ring } else { offset }
-    }
-
-    /// Done with a record.
-    #[inline(always)]
-    fn step_over(&mut self, found: Found) {
-        self.offset = self.offset_of(found.end);
-        self.position = found.end;
-        self.rounds.tally(found.len);
-    }
-
     /// Lends a view of the next record in place, if there is one in any lane that no other consumer has. [`View::release`] goes on to the next; dropping the view does not: the record stays
     /// this consumer's.
     ///
@@ -128,7 +110,7 @@ impl RecordConsumer {
     #[inline]
     pub fn try_peek(&mut self) -> Result<View<'_>, RingError> {
         let found = self.find()?;
-        Ok(View { consumer: self, found })
+        Ok(View::new(self, found))
     }
 
     /// Lends a view of the next record in place, waiting for one as long as a living producer may push some, or none has come yet. `None`: all producers
@@ -156,7 +138,7 @@ impl RecordConsumer {
 
     fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<View<'_>>, RingError> {
         let found = self.find_waiting(deadline);
-        Ok(end_is_none(found)?.map(|found| View { consumer: self, found }))
+        Ok(end_is_none(found)?.map(|found| View::new(self, found)))
     }
 
     /// Pops a record if there is one in any lane that no other consumer has: `record` then holds exactly its bytes. Returns its length.
@@ -196,11 +178,7 @@ impl RecordConsumer {
     }
 
     fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
-        self.bytes.append_to(self.offset_of(found.start), found.len, record)?;
-        if let Err(lost) = self.rounds.handle().check_pages() {
-            record.clear();
-            return Err(lost);
-        }
+        self.cursor.append_to(found, record, || self.rounds.handle().check_pages())?;
         self.step_over(found);
         Ok(found.len)
     }
@@ -218,7 +196,7 @@ impl RecordConsumer {
             return Ok(0);
         }
         let found = self.find()?;
-        self.pop_from(found, most, each)
+        pop_each(self, found, most, each)
     }
 
     /// As [`try_pop_slice`](Self::try_pop_slice), waiting for the first record as [`peek`](Self::peek) does; 0 if that would give `None`, or `most` is 0.
@@ -232,85 +210,45 @@ impl RecordConsumer {
         }
         let waited = self.find_waiting(None);
         match end_is_none(waited)? {
-            Some(found) => self.pop_from(found, most, each),
+            Some(found) => pop_each(self, found, most, each),
             None => Ok(0),
-        }
-    }
-
-    fn pop_from(&mut self, first: Found, most: usize, mut each: impl FnMut(&[u8])) -> Result<usize, RingError> {
-        let (mut found, mut popped) = (first, 0);
-        loop {
-            let view = View { consumer: self, found };
-            each(&view);
-            view.release()?;
-            popped += 1;
-            if popped == most || !self.has_hand() {
-                return Ok(popped);
-            }
-            // Damage behind good records is told by the next call.
-            let next = self.bytes.look(self.position, self.offset);
-            let left = self.end.wrapping_sub(self.position);
-            match next {
-                Ok(Some(next)) if next.end.wrapping_sub(self.position) <= left => found = next,
-                Ok(_) | Err(_) => return Ok(popped),
-            }
         }
     }
 }
 
 consumer_side!(impl [] RecordConsumer, ring: RecordRing);
 
-/// A record in place, lent by [`RecordConsumer::peek`]. Dereferences to its bytes.
-///
-/// The bytes do not change while the view lives as long as every attached peer follows the protocol, as with any memory
-/// map of a file: see docs/TRUST.md; [`RecordConsumer::pop`] holds against any peer.
-#[derive(Debug)]
-pub struct View<'a> {
-    consumer: &'a mut RecordConsumer,
-    found: Found,
-}
-
-impl View<'_> {
-    /// Done with the record: the next call gives the next one.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::Lost`] if pages of it were lost while it was looked at: it may have read as zeros, and is not taken.
-    pub fn release(self) -> Result<(), RingError> {
-        self.consumer.rounds.handle().check_process()?;
-        self.consumer.rounds.handle().check_pages()?;
-        self.consumer.step_over(self.found);
-        Ok(())
+impl Takes for RecordConsumer {
+    #[inline(always)]
+    fn cursor(&self) -> &Cursor {
+        &self.cursor
     }
 
-    /// Copies the record out, as [`RecordConsumer::pop`] would have.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::TooLarge`] if the slice is shorter than the record: nothing is copied, and the record is not taken.
-    pub fn copy_to(&self, target: &mut [u8]) -> Result<usize, RingError> {
-        let Some(target) = target.get_mut(..self.found.len) else {
-            return Err(RingError::TooLarge { len: self.found.len, max: target.len() });
-        };
-        self.consumer.bytes.read(self.consumer.offset_of(self.found.start), target);
-        self.consumer.rounds.handle().check_pages()?;
-        Ok(self.found.len)
+    #[inline(always)]
+    fn check_pages(&self) -> Result<(), RingError> {
+        self.rounds.handle().check_pages()
+    }
+
+    #[inline(always)]
+    fn check_release(&self) -> Result<(), RingError> {
+        self.rounds.handle().check_process()?;
+        self.check_pages()
+    }
+
+    /// Of those that are claimed together.
+    #[inline(always)]
+    fn another(&self) -> Option<Found> {
+        let left = self.end.wrapping_sub(self.cursor.position);
+        let found = if left == 0 { None } else { self.cursor.look().ok().flatten() };
+        found.filter(|found| found.end.wrapping_sub(self.cursor.position) <= left)
+    }
+
+    #[inline(always)]
+    fn step_over(&mut self, found: Found) {
+        self.cursor.step_over(found);
+        self.rounds.tally(found.len);
     }
 }
 
-#[expect(unsafe_code, reason = "the one place where a record is lent")]
-mod in_place {
-    use super::View;
-    use std::ops::Deref;
-
-    impl Deref for View<'_> {
-        type Target = [u8];
-
-        fn deref(&self) -> &[u8] {
-            let offset = self.consumer.offset_of(self.found.start);
-            // SAFETY: `Bytes::find` checked that the record lies in the ring; it is committed, and claimed by this consumer and not acknowledged while this view borrows it, so
-            // a producer that follows the protocol does not write there.
-            unsafe { self.consumer.bytes.view(offset, self.found.len) }
-        }
-    }
-}
+/// A record in place, lent by [`RecordConsumer::peek`].
+pub type View<'a> = record::View<'a, RecordConsumer>;

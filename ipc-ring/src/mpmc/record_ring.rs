@@ -10,7 +10,7 @@ use super::rounds::Rounds;
 use super::{Options, RecordProducer};
 use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, MOST_UNITS, Seats, Table};
 use crate::record;
-use crate::spsc::bytes::Bytes;
+use crate::record::Bytes;
 use crate::spsc::stats::Unit;
 use crate::spsc::{SideState, Stats};
 

@@ -5,8 +5,8 @@ use ipc_core::sync::Ordering;
 use super::rounds::{Extent, Reader, Wanted};
 use crate::error::RingError;
 use crate::lanes::{ClaimsLayout, Geometry, LONGEST, Spot};
+use crate::record::Bytes;
 use crate::record::{self, CONTROL};
-use crate::spsc::bytes::Bytes;
 use crate::spsc::endpoint::Lines;
 
 /// Bytes of a lane that share a claim word: a record takes at least as many.

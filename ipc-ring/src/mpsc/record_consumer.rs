@@ -10,7 +10,7 @@ use super::sides::consumer_side;
 use crate::error::{RingError, Side};
 use crate::lanes::{Geometry, Options};
 use crate::record;
-use crate::spsc::bytes::{Bytes, Found};
+use crate::record::{Bytes, Found};
 use crate::spsc::consumer::end_is_none;
 use crate::spsc::endpoint::{Endpoint, Leaving, Lines};
 use crate::spsc::record_producer::read_head;

@@ -12,11 +12,9 @@
 //!   consumer died or gave up. Acknowledged is what a consumer had popped when it called again to pop, in batches of up to a quarter of the ring; or what it
 //!   [acknowledged](Consumer::acknowledge) explicitly.
 
-pub(crate) mod bytes;
 pub(crate) mod consumer;
 pub(crate) mod cursor;
 pub(crate) mod endpoint;
-mod grant;
 pub(crate) mod producer;
 pub(crate) mod record_consumer;
 pub(crate) mod record_producer;
@@ -27,10 +25,12 @@ mod value;
 
 pub use consumer::Consumer;
 pub use endpoint::SideState;
-pub use grant::Grant;
 pub use producer::Producer;
 pub use record_consumer::{RecordConsumer, View};
 pub use record_producer::RecordProducer;
 pub use ring::{RecordRing, Ring};
 pub use stats::{RingView, Stats};
 pub use value::{ValueGrant, ValueView};
+
+/// Room for one record, from [`RecordProducer::claim`].
+pub type Grant<'a> = crate::record::Grant<'a, RecordProducer>;

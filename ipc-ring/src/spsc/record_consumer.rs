@@ -5,13 +5,13 @@ use std::time::Instant;
 use ipc_core::sync::Ordering;
 use ipc_core::{Error, Segment};
 
-use super::bytes::{Bytes, Found};
 use super::consumer::end_is_none;
 use super::endpoint::{Endpoint, Leaving, Other};
 use super::ring::RecordRing;
 use super::sides::consumer_side;
 use super::stats::{CONSUMED, Counted};
 use crate::error::{RingError, Side};
+use crate::record::{self, Bytes, Cursor, Found, Takes, pop_each};
 
 /// The consumer's side of a [`RecordRing`]: one in all processes at a time.
 ///
@@ -22,11 +22,7 @@ use crate::error::{RingError, Side};
 #[derive(Debug)]
 pub struct RecordConsumer {
     endpoint: Endpoint,
-    bytes: Bytes,
-    /// Where the next control word is.
-    position: u64,
-    /// `position` in the ring.
-    offset: u64,
+    cursor: Cursor,
     /// What the producer, and a successor, know to be done with. ≤ `position`.
     acknowledged: u64,
     /// How far the two may be apart.
@@ -38,15 +34,14 @@ pub struct RecordConsumer {
 impl RecordConsumer {
     /// Goes on at `position`: what lies before it is acknowledged.
     pub(crate) fn new(endpoint: Endpoint, bytes: Bytes, position: u64, batch: u64) -> Self {
-        let offset = bytes.offset(position);
         let counted =
             Counted::load(endpoint.lines().counter::<CONSUMED>(), endpoint.lines().counter::<{ CONSUMED + 8 }>());
-        Self { endpoint, bytes, position, offset, acknowledged: position, batch, counted }
+        Self { endpoint, cursor: Cursor::new(bytes, position), acknowledged: position, batch, counted }
     }
 
     /// Bytes of the ring, framing included, taken since it was made.
     pub fn position(&self) -> u64 {
-        self.position
+        self.cursor.position
     }
 
     /// Tells whoever looks how much was taken, with what is acknowledged.
@@ -69,12 +64,12 @@ impl RecordConsumer {
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<Found>, RingError> {
         self.endpoint.check_process()?;
-        if self.position.wrapping_sub(self.acknowledged) >= self.batch {
+        if self.cursor.position.wrapping_sub(self.acknowledged) >= self.batch {
             self.acknowledge();
         }
-        let found = self.bytes.look(self.position, self.offset).map_err(|error| self.endpoint.explain(error))?;
+        let found = self.cursor.look().map_err(|error| self.endpoint.explain(error))?;
         // Nothing to do: a good moment to let the producer know.
-        if found.is_none() && self.acknowledged != self.position {
+        if found.is_none() && self.acknowledged != self.cursor.position {
             self.acknowledge();
         }
         Ok(found)
@@ -83,7 +78,7 @@ impl RecordConsumer {
     /// Lends the record that [`next`](Self::next) found just now.
     #[inline(always)]
     pub(crate) fn view(&mut self, found: Found) -> View<'_> {
-        View { consumer: self, found }
+        View::new(self, found)
     }
 
     /// Empty for now, or for good.
@@ -91,32 +86,17 @@ impl RecordConsumer {
     fn empty(&self) -> Result<Found, RingError> {
         let Some(gone) = self.gone() else { return Err(RingError::Empty) };
         // What was committed before it left is visible now that its leaving is: look once more.
-        self.bytes.look(self.position, self.offset)?.ok_or(gone)
+        self.cursor.look()?.ok_or(gone)
     }
 
     fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Found, RingError> {
         match self.find() {
             Err(RingError::Empty) => {
-                let Self { endpoint, bytes, position, offset, .. } = self;
-                endpoint.wait(deadline, || bytes.look(*position, *offset))
+                let Self { endpoint, cursor, .. } = self;
+                endpoint.wait(deadline, || cursor.look())
             }
             done => done,
         }
-    }
-
-    #[inline(always)]
-    fn offset_of(&self, position: u64) -> u64 {
-        // A record and the padding before it are at most a lap together: `Bytes::find` has checked it.
-        let offset = self.offset + position.wrapping_sub(self.position);
-        if offset >= self.bytes.ring { offset - self.bytes.ring } else { offset }
-    }
-
-    /// Done with a record.
-    #[inline(always)]
-    fn step_over(&mut self, found: Found) {
-        self.offset = self.offset_of(found.end);
-        self.position = found.end;
-        self.counted.add(found.len);
     }
 
     /// Lends a view of the next record in place, if there is one. [`View::release`] goes on to the next; dropping the view does not.
@@ -128,7 +108,7 @@ impl RecordConsumer {
     #[inline]
     pub fn try_peek(&mut self) -> Result<View<'_>, RingError> {
         let found = self.find()?;
-        Ok(View { consumer: self, found })
+        Ok(View::new(self, found))
     }
 
     /// As [`try_peek`](Self::try_peek), waiting for a record as long as a living producer may push one, or none has come yet. `None`: the
@@ -153,7 +133,7 @@ impl RecordConsumer {
 
     fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<View<'_>>, RingError> {
         let found = self.find_waiting(deadline);
-        Ok(end_is_none(found)?.map(|found| View { consumer: self, found }))
+        Ok(end_is_none(found)?.map(|found| View::new(self, found)))
     }
 
     /// Pops a record if there is one: `record` then holds exactly its bytes. Returns its length. Its room in the ring is free when it is
@@ -194,11 +174,7 @@ impl RecordConsumer {
     }
 
     pub(crate) fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
-        self.bytes.append_to(self.offset_of(found.start), found.len, record)?;
-        if let Err(lost) = self.endpoint.check_pages() {
-            record.clear();
-            return Err(lost);
-        }
+        self.cursor.append_to(found, record, || self.endpoint.check_pages())?;
         self.step_over(found);
         Ok(found.len)
     }
@@ -211,22 +187,12 @@ impl RecordConsumer {
     /// # Errors
     ///
     /// As [`try_peek`](Self::try_peek), if there was not even one.
-    pub fn try_pop_slice(&mut self, most: usize, mut each: impl FnMut(&[u8])) -> Result<usize, RingError> {
-        let mut popped = 0;
-        while popped < most {
-            let found =
-                match if popped == 0 { self.find().map(Some) } else { self.bytes.look(self.position, self.offset) } {
-                    Ok(Some(found)) => found,
-                    Err(error) if popped == 0 => return Err(error),
-                    // Damage behind good records is told by the next call.
-                    Ok(None) | Err(_) => break,
-                };
-            let view = View { consumer: self, found };
-            each(&view);
-            view.release()?;
-            popped += 1;
+    pub fn try_pop_slice(&mut self, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
+        if most == 0 {
+            return Ok(0);
         }
-        Ok(popped)
+        let found = self.find()?;
+        pop_each(self, found, most, each)
     }
 
     /// As [`try_pop_slice`](Self::try_pop_slice), waiting for the first record as [`peek`](Self::peek) does; 0 if the producer has closed and
@@ -241,7 +207,7 @@ impl RecordConsumer {
         }
         let waited = self.find_waiting(None);
         match end_is_none(waited)? {
-            Some(_) => self.try_pop_slice(most, each),
+            Some(found) => pop_each(self, found, most, each),
             None => Ok(0),
         }
     }
@@ -249,56 +215,23 @@ impl RecordConsumer {
 
 consumer_side!(impl [] RecordConsumer, ring: RecordRing);
 
-/// A record in place, lent by [`RecordConsumer::peek`]. Dereferences to its bytes.
-///
-/// The bytes do not change while the view lives as long as every attached peer follows the protocol, as with any memory
-/// map of a file: see docs/TRUST.md; [`RecordConsumer::pop`] holds against any peer.
-#[derive(Debug)]
-pub struct View<'a> {
-    consumer: &'a mut RecordConsumer,
-    found: Found,
-}
-
-impl View<'_> {
-    /// Done with the record: the next call gives the next one.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::Lost`] if pages of it were lost while it was looked at: it may have read as zeros, and is not taken.
-    pub fn release(self) -> Result<(), RingError> {
-        self.consumer.endpoint.check_pages()?;
-        self.consumer.step_over(self.found);
-        Ok(())
+impl Takes for RecordConsumer {
+    #[inline(always)]
+    fn cursor(&self) -> &Cursor {
+        &self.cursor
     }
 
-    /// Copies the record out, as [`RecordConsumer::pop`] would have.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::TooLarge`] if the slice is shorter than the record: nothing is copied, and the record is not taken.
-    pub fn copy_to(&self, target: &mut [u8]) -> Result<usize, RingError> {
-        let Some(target) = target.get_mut(..self.found.len) else {
-            return Err(RingError::TooLarge { len: self.found.len, max: target.len() });
-        };
-        self.consumer.bytes.read(self.consumer.offset_of(self.found.start), target);
-        self.consumer.endpoint.check_pages()?;
-        Ok(self.found.len)
+    #[inline(always)]
+    fn check_pages(&self) -> Result<(), RingError> {
+        self.endpoint.check_pages()
+    }
+
+    #[inline(always)]
+    fn step_over(&mut self, found: Found) {
+        self.cursor.step_over(found);
+        self.counted.add(found.len);
     }
 }
 
-#[expect(unsafe_code, reason = "the one place where a record is lent")]
-mod in_place {
-    use super::View;
-    use std::ops::Deref;
-
-    impl Deref for View<'_> {
-        type Target = [u8];
-
-        fn deref(&self) -> &[u8] {
-            let offset = self.consumer.offset_of(self.found.start);
-            // SAFETY: `Bytes::find` checked that the record lies in the ring; it is committed and not acknowledged while this view borrows the consumer, so
-            // a producer that follows the protocol does not write there.
-            unsafe { self.consumer.bytes.view(offset, self.found.len) }
-        }
-    }
-}
+/// A record in place, lent by [`RecordConsumer::peek`].
+pub type View<'a> = record::View<'a, RecordConsumer>;

@@ -5,15 +5,14 @@ use std::time::Instant;
 use ipc_core::sync::{CACHE_LINE, Ordering};
 use ipc_core::{Error, Segment};
 
-use super::bytes::Bytes;
+use super::Grant;
 use super::endpoint::{Endpoint, Leaving, Lines, Other};
-use super::grant::Grant;
 use super::ring::RecordRing;
 use super::sides::producer_side;
 use super::stats::{Counted, PUBLISHED};
 use crate::error::{PushError, RingError, Side};
 use crate::lanes::LONGEST;
-use crate::record::{self, CONTROL, Place};
+use crate::record::{self, Bytes, CONTROL, Commits, Lends, Place, Writer};
 
 const LINE: u64 = CACHE_LINE as u64;
 /// With the padding before it a record that is longer does not say in its claim how long it is.
@@ -28,53 +27,24 @@ const LONG: u64 = LONGEST * CONTROL as u64;
 #[derive(Debug)]
 pub struct RecordProducer {
     pub(crate) endpoint: Endpoint,
-    pub(super) bytes: Bytes,
-    /// Where the next control word goes. That word is zero, and so are those behind it in the same line.
-    position: u64,
-    /// `position` in the ring.
-    offset: u64,
-    /// A record may end here at most, so that the line of the control word behind it is free as well.
-    limit: u64,
-    /// The first word of every line that begins behind `position` and not behind this is zero.
-    clean_to: u64,
-    /// A word that is held back until all records of a slice stand: where, and what.
-    held_back: Option<(u64, u64)>,
-    holding_back: bool,
+    writer: Writer,
     /// What was published by all producers.
     counted: Counted,
     /// Looks that found no room.
     looks: u32,
-    /// Room that a grant was given for and that did not come back: leaked, if it is found here.
-    pub(super) lent: Option<Place>,
 }
 
 impl RecordProducer {
     /// Goes on at `position`, where the committed part ends.
     pub(crate) fn new(endpoint: Endpoint, bytes: Bytes, position: u64, counted: Counted) -> Self {
-        let offset = bytes.offset(position);
-        // The last producer may have written payload behind the tail.
-        bytes.clear(offset + CONTROL as u64, (offset / LINE + 1) * LINE);
-        let (limit, clean_to) = (position, position / LINE * LINE);
-        let producer = Self {
-            endpoint,
-            bytes,
-            position,
-            offset,
-            limit,
-            clean_to,
-            held_back: None,
-            holding_back: false,
-            counted,
-            looks: 0,
-            lent: None,
-        };
+        let producer = Self { endpoint, writer: Writer::new(bytes, position), counted, looks: 0 };
         producer.leave_hint();
         producer
     }
 
     /// Bytes of the ring, framing included, used since it was made, by all its producers: where a successor goes on.
     pub fn position(&self) -> u64 {
-        self.position
+        self.writer.position()
     }
 
     /// Tells whoever looks how much was published.
@@ -86,42 +56,12 @@ impl RecordProducer {
 
     /// The longest record that the ring takes.
     pub fn max_record(&self) -> usize {
-        self.bytes.max_record
-    }
-
-    /// Finds the place for a record of `len` bytes, if there is room.
-    #[inline(always)]
-    fn find_room(&mut self, len: usize) -> Result<Place, RingError> {
-        self.endpoint.check_process()?;
-        if let Some(place) = self.lent.take() {
-            self.forget_clean(place);
-        }
-        self.check_len(len)?;
-        let place = self.bytes.place(self.position, self.offset, len);
-        if place.end <= self.limit || self.refresh(place.end)? {
-            return Ok(place);
-        }
-        Err(self.endpoint.explain(self.no_room()))
-    }
-
-    #[inline(always)]
-    fn check_len(&self, len: usize) -> Result<(), RingError> {
-        let max = self.bytes.max_record;
-        if len > max { Err(RingError::TooLarge { len, max }) } else { Ok(()) }
-    }
-
-    /// As [`find_room`](Self::find_room), waiting for it.
-    #[inline]
-    fn find_room_waiting(&mut self, len: usize, deadline: Option<Instant>) -> Result<Place, RingError> {
-        match self.find_room(len) {
-            Err(RingError::Full) => self.wait_for_room(len, deadline),
-            found => found,
-        }
+        self.writer.bytes.max_record
     }
 
     #[cold]
     fn refresh(&mut self, end: u64) -> Result<bool, RingError> {
-        look_for_room(&self.endpoint, &self.bytes, (self.position, end), &mut self.limit, &mut self.looks)
+        look_for_room(&self.endpoint, &mut self.writer, end, &mut self.looks)
             .map_err(|error| self.endpoint.explain(error))
     }
 
@@ -162,10 +102,9 @@ impl RecordProducer {
     }
 
     fn wait_for_room(&mut self, len: usize, deadline: Option<Instant>) -> Result<Place, RingError> {
-        let Self { endpoint, bytes, position, offset, limit, looks, .. } = self;
-        let place = bytes.place(*position, *offset, len);
-        let span = (*position, place.end);
-        endpoint.wait(deadline, || Ok(look_for_room(endpoint, bytes, span, limit, looks)?.then_some(place)))
+        let Self { endpoint, writer, looks, .. } = self;
+        let place = writer.place_of(len);
+        endpoint.wait(deadline, || Ok(look_for_room(endpoint, writer, place.end, looks)?.then_some(place)))
     }
 
     /// Pushes a record if there is room.
@@ -208,35 +147,13 @@ impl RecordProducer {
         self.endpoint.check_pages()
     }
 
-    #[inline(always)]
-    fn write(&mut self, place: Place, record: &[u8]) {
-        let offset = self.offset_of(place.start);
-        self.bytes.write(offset, 0, record);
-        self.commit(place, record.len());
-    }
-
     /// Pushes as many of the records as there is room for, all published together, and returns how many that was.
     ///
     /// # Errors
     ///
     /// As [`try_push`](Self::try_push), if not even one was pushed; nothing was, then.
     pub fn try_push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<usize, RingError> {
-        let slice = Slice::begin(self);
-        let mut pushed = 0;
-        for record in records {
-            // Asked once: it might answer otherwise the second time.
-            let record = record.as_ref();
-            match slice.0.find_room(record.len()) {
-                Ok(place) => slice.0.write(place, record),
-                Err(reason) if pushed == 0 => return Err(reason),
-                Err(_) => break,
-            }
-            pushed += 1;
-        }
-        // Published first.
-        drop(slice);
-        self.endpoint.check_pages()?;
-        Ok(pushed)
+        record::try_push_slice(self, records)
     }
 
     /// Pushes all the records, waiting for room as [`push`](Self::push) does; those for which there is room together are published
@@ -246,7 +163,7 @@ impl RecordProducer {
     ///
     /// As [`push`](Self::push); the error's value is how many were pushed.
     pub fn push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), PushError<usize>> {
-        self.push_slice_waiting(records, None)
+        record::push_slice(self, records, None)
     }
 
     /// As [`push_slice`](Self::push_slice), until a deadline.
@@ -259,169 +176,111 @@ impl RecordProducer {
         records: &[R],
         deadline: Instant,
     ) -> Result<(), PushError<usize>> {
-        self.push_slice_waiting(records, Some(deadline))
-    }
-
-    fn push_slice_waiting<R: AsRef<[u8]>>(
-        &mut self,
-        records: &[R],
-        deadline: Option<Instant>,
-    ) -> Result<(), PushError<usize>> {
-        let mut pushed = 0;
-        while pushed < records.len() {
-            let step = match self.try_push_slice(&records[pushed..]) {
-                Err(RingError::Full) => {
-                    // Asked anew, so checked anew.
-                    let len = records[pushed].as_ref().len();
-                    self.check_len(len).and_then(|()| self.wait_for_room(len, deadline)).map(|_| 0)
-                }
-                step => step,
-            };
-            pushed += step.map_err(|reason| PushError { value: pushed, reason })?;
-        }
-        Ok(())
-    }
-
-    /// Where a position not far behind our own lies in the ring.
-    #[inline(always)]
-    pub(super) fn offset_of(&self, position: u64) -> u64 {
-        let offset = self.offset + position.wrapping_sub(self.position);
-        if offset >= self.bytes.ring { offset - self.bytes.ring } else { offset }
-    }
-
-    /// Makes a written record visible: the one store that commits.
-    ///
-    /// Before it, the word where the next record will begin is zeroed, so that old payload there is never taken for a control word. That is
-    /// usually done by then: the line behind is prepared after each commit, where it costs the consumer nothing.
-    #[inline(always)]
-    pub(super) fn commit(&mut self, place: Place, len: usize) {
-        let Place { start, end } = place;
-        let (at, next) = (self.offset_of(start), self.offset_of(end));
-        let newly_opened = start.is_multiple_of(LINE);
-        if end.is_multiple_of(LINE) {
-            if end > self.clean_to {
-                self.bytes.clear(next, next + CONTROL as u64);
-            }
-        } else if newly_opened {
-            self.bytes.clear(next, (next / LINE + 1) * LINE);
-        }
-        let mut first = (self.offset, record::record_word(start, len));
-        if start != self.position {
-            // Behind padding: stands before the padding is committed, and is found through it.
-            self.bytes.control(at).store(first.1, Ordering::Relaxed);
-            first.1 = record::padding_word(self.position, start - self.position);
-        }
-        if end - self.position > LONG {
-            self.note_long(end - self.position);
-        }
-        if !self.holding_back {
-            // Release: who sees this word sees the payload, and the zeros behind it. Pairs with the consumer's Acquire.
-            self.bytes.control(first.0).store(first.1, Ordering::Release);
-        } else if self.held_back.is_none() {
-            self.held_back = Some(first);
-        } else {
-            self.bytes.control(first.0).store(first.1, Ordering::Relaxed);
-        }
-        self.position = end;
-        self.offset = next;
-        self.counted.add(len);
-        self.prepare_next_line();
+        record::push_slice(self, records, Some(deadline))
     }
 
     /// Where consumers are many, tells those who claim the record that is about to be committed how long it is.
     #[cold]
     fn note_long(&self, positions: u64) {
         if let Some(claims) = self.endpoint.lines().spans() {
-            claims.note_long(claims.spot(self.position), positions);
+            claims.note_long(claims.spot(self.writer.position()), positions);
         }
-    }
-
-    /// Zeroes the first word of the line behind the one in which the next record begins, if the consumer is done with it: also
-    /// asks for the line before it is needed.
-    #[inline(always)]
-    fn prepare_next_line(&mut self) {
-        let line = self.position / LINE * LINE;
-        let behind = line + LINE;
-        if behind > self.clean_to {
-            if !self.holding_back {
-                self.leave_hint();
-            }
-            if behind <= self.limit {
-                let offset = self.offset_of(behind);
-                self.bytes.clear(offset, offset + CONTROL as u64);
-                self.clean_to = behind;
-            } else {
-                // Nothing is known beyond the line in which we stand.
-                self.clean_to = line;
-            }
-        }
-    }
-
-    /// As [`commit`](Self::commit), of a record that is shorter than the room that was written for it.
-    pub(super) fn commit_shorter(&mut self, start: u64, len: usize) {
-        let end = self.bytes.end(start, len);
-        // What was written behind the shorter record is not zero.
-        self.clean_to = self.position / LINE * LINE;
-        let next = self.offset_of(end);
-        if !end.is_multiple_of(LINE) {
-            self.bytes.clear(next, (next / LINE + 1) * LINE);
-        }
-        self.commit(Place { start, end }, len);
-    }
-
-    /// After payload was written that is not committed: nothing behind the control word at `position` is known to be zero.
-    pub(super) fn forget_clean(&mut self, place: Place) {
-        let start = self.offset_of(place.start);
-        let line_end = (start / LINE + 1) * LINE;
-        if !place.start.is_multiple_of(LINE) {
-            // In the line in which we stand: keep it zero behind the next control word.
-            self.bytes.clear(start + CONTROL as u64, line_end);
-        }
-        self.clean_to = self.position / LINE * LINE;
     }
 }
 
 producer_side!(impl [] RecordProducer, ring: RecordRing);
 
-/// Records that are published together when this drops; also if a caller's `as_ref` panics between two of them.
-struct Slice<'a>(&'a mut RecordProducer);
+impl Lends for RecordProducer {
+    const RACING: bool = false;
 
-impl<'a> Slice<'a> {
-    fn begin(producer: &'a mut RecordProducer) -> Self {
-        producer.holding_back = true;
-        Self(producer)
+    #[inline(always)]
+    fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    #[inline(always)]
+    fn writer_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+
+    #[inline(always)]
+    fn check_process(&self) -> Result<(), RingError> {
+        self.endpoint.check_process()
+    }
+
+    #[inline(always)]
+    fn check_pages(&self) -> Result<(), RingError> {
+        self.endpoint.check_pages()
+    }
+
+    fn is_held(&self) -> bool {
+        self.endpoint.is_held()
+    }
+
+    #[inline(always)]
+    fn commit(&mut self, place: Place, len: usize) {
+        let positions = place.end - self.writer.position();
+        if positions > LONG {
+            self.note_long(positions);
+        }
+        let in_another_line = self.writer.commit(place, len);
+        self.counted.add(len);
+        if in_another_line {
+            self.leave_hint();
+        }
+    }
+
+    #[inline(always)]
+    fn wake(&self) {
+        self.endpoint.wake_other();
     }
 }
 
-impl Drop for Slice<'_> {
-    fn drop(&mut self) {
-        let producer = &mut *self.0;
-        producer.holding_back = false;
-        if let Some((offset, word)) = producer.held_back.take() {
-            // Release: who sees this word sees all records that hang on it. Pairs with the consumer's Acquire.
-            producer.bytes.control(offset).store(word, Ordering::Release);
-            producer.leave_hint();
-            producer.endpoint.wake_other();
+impl Commits for RecordProducer {
+    #[inline(always)]
+    fn find_room(&mut self, len: usize) -> Result<Place, RingError> {
+        self.endpoint.check_process()?;
+        let place = self.writer.place(len)?;
+        if place.end <= self.writer.limit || self.refresh(place.end)? {
+            return Ok(place);
+        }
+        Err(self.endpoint.explain(self.no_room()))
+    }
+
+    #[inline]
+    fn find_room_waiting(&mut self, len: usize, deadline: Option<Instant>) -> Result<Place, RingError> {
+        match self.find_room(len) {
+            Err(RingError::Full) => self.wait_for_room(len, deadline),
+            found => found,
+        }
+    }
+
+    #[inline(always)]
+    fn write(&mut self, place: Place, record: &[u8]) {
+        let offset = self.writer.offset_of(place.start);
+        self.writer.bytes.write(offset, 0, record);
+        self.commit(place, record.len());
+    }
+
+    fn publish_held_back(&mut self) {
+        if self.writer.publish_held_back() {
+            self.leave_hint();
+            self.endpoint.wake_other();
         }
     }
 }
 
-/// Looks at the consumer's progress, and notes up to where a record may end that is pushed at `position`; whether one may end at `end`.
-fn look_for_room(
-    endpoint: &Endpoint,
-    bytes: &Bytes,
-    (position, end): (u64, u64),
-    limit: &mut u64,
-    looks: &mut u32,
-) -> Result<bool, RingError> {
+/// Looks at the consumer's progress, and notes up to where a record may end; whether one may end at `end`.
+fn look_for_room(endpoint: &Endpoint, writer: &mut Writer, end: u64, looks: &mut u32) -> Result<bool, RingError> {
+    let bytes = &writer.bytes;
     let head = endpoint.lines().head_for_room(looks, |head| end <= limit_of(head, bytes))?;
-    let used = position.wrapping_sub(head);
+    let used = writer.position().wrapping_sub(head);
     if used > bytes.ring {
         return Err(RingError::Corrupted { what: "the distance from head to tail", found: used, limit: bytes.ring });
     }
     endpoint.lines().note_use(used);
-    *limit = limit_of(head, bytes);
-    Ok(end <= *limit)
+    writer.limit = limit_of(head, bytes);
+    Ok(end <= writer.limit)
 }
 
 /// Where a record may end if everything before `head` is done with.

@@ -7,7 +7,6 @@ use ipc_core::segment::PayloadType;
 use ipc_core::sync::{CACHE_LINE, Ordering};
 use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
 
-use super::bytes::Bytes;
 use super::consumer::Consumer;
 use super::cursor::{Cursor, Layout};
 use super::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines, ROLES, SideState};
@@ -18,6 +17,7 @@ use super::stats::{Stats, Unit};
 use crate::error::{RingError, Side};
 use crate::object::{check_asked, find_or_make};
 use crate::record;
+use crate::record::Bytes;
 
 /// The kind of [`Ring`]: the code holds the layout's version.
 pub(crate) const SLOTS: ObjectKind =

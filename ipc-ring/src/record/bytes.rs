@@ -7,9 +7,10 @@ use ipc_core::Region;
 use ipc_core::copy::{self, racing};
 use ipc_core::sync::{self, AtomicU64, Ordering};
 
-use super::endpoint::Lines;
+use super::{CONTROL, Control, Place};
 use crate::error::RingError;
-use crate::record::{self, CONTROL, Control, Place};
+use crate::record;
+use crate::spsc::endpoint::Lines;
 
 /// The bytes of a ring, addressed by positions. Its owner holds the region.
 #[derive(Debug, Clone)]
