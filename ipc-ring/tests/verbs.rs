@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::scratch;
 use ipc_ring::broadcast::Start;
-use ipc_ring::{RingError, broadcast, mpmc, mpsc, ordered, spsc};
+use ipc_ring::{RingError, Side, broadcast, mpmc, mpsc, ordered, spsc};
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_millis(20)
@@ -55,4 +55,47 @@ fn slices_of_records_are_waited_for_until_a_deadline_in_every_ring() {
     let ring = broadcast::RecordRing::create(&segment, "broadcast", 4096, 1).unwrap();
     slices_of_records_end_at_a_deadline!(ring.producer().unwrap(), ring.consumer(Start::Now).unwrap());
     slices_of_records_end_at_a_deadline!(ring.producer().unwrap(), ring.lossy_consumer(Start::Now).unwrap());
+}
+
+macro_rules! iterates {
+    ($producer:expr, $consumer:expr) => {{
+        let (mut producer, mut consumer) = ($producer, $consumer);
+        producer.push_slice(&[1_u64, 2, 3]).unwrap();
+        let first: Result<Vec<_>, _> = consumer.iter().take(2).collect();
+        assert_eq!(first, Ok(vec![1, 2]));
+        let pushing = std::thread::spawn(move || producer.push(4).unwrap());
+        let rest: Result<Vec<_>, _> = consumer.iter().collect();
+        assert_eq!(rest, Ok(vec![3, 4]));
+        pushing.join().unwrap();
+    }};
+    ($producer:expr, $consumer:expr, told of who gave up) => {{
+        let (mut producer, mut consumer) = ($producer, $consumer);
+        producer.push(1_u64).unwrap();
+        producer.give_up();
+        let mut values = consumer.iter();
+        assert_eq!(values.next(), Some(Ok(1)));
+        assert_eq!(values.next(), Some(Err(RingError::PeerGaveUp(Side::Producer))));
+    }};
+}
+
+#[test]
+fn values_are_iterated_to_the_end_in_every_ring() {
+    let segment = scratch(1 << 20);
+    let ring = spsc::Ring::<u64>::create(&segment, "spsc", 16).unwrap();
+    iterates!(ring.producer().unwrap(), ring.consumer().unwrap());
+    iterates!(ring.producer().unwrap(), ring.consumer().unwrap(), told of who gave up);
+    let ring = mpsc::Ring::<u64>::create(&segment, "mpsc", mpsc::Options::new(16).lanes(2)).unwrap();
+    iterates!(ring.producer().unwrap(), ring.consumer().unwrap());
+    iterates!(ring.producer().unwrap(), ring.consumer().unwrap(), told of who gave up);
+    let ring = ordered::Ring::<u64>::create(&segment, "ordered", 16).unwrap();
+    iterates!(ring.producer().unwrap(), ring.consumer().unwrap());
+    iterates!(ring.producer().unwrap(), ring.consumer().unwrap(), told of who gave up);
+    let ring = mpmc::Ring::<u64>::create(&segment, "mpmc", mpmc::Options::new(16).lanes(2)).unwrap();
+    iterates!(ring.producer().unwrap(), ring.consumer().unwrap());
+    iterates!(ring.producer().unwrap(), ring.consumer().unwrap(), told of who gave up);
+    let ring = broadcast::Ring::<u64>::create(&segment, "broadcast", 16, 1).unwrap();
+    iterates!(ring.producer().unwrap(), ring.consumer(Start::Now).unwrap());
+    iterates!(ring.producer().unwrap(), ring.consumer(Start::Now).unwrap(), told of who gave up);
+    iterates!(ring.producer().unwrap(), ring.lossy_consumer(Start::Now).unwrap());
+    iterates!(ring.producer().unwrap(), ring.lossy_consumer(Start::Now).unwrap(), told of who gave up);
 }
