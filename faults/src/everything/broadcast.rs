@@ -306,6 +306,8 @@ fn pop_record(consumer: &mut RecordConsumer, rng: &mut Rng, calls: &mut Calls<'_
             consumer.set_cancel(cancelled());
             calls.call("broadcast::RecordConsumer::pop", || consumer.pop(&mut bytes));
             calls.call("broadcast::RecordConsumer::pop_slice", || consumer.pop_slice(3, |bytes| _ = sum(bytes)));
+            let pop = || consumer.pop_slice_deadline(3, |bytes| _ = sum(bytes), deadline);
+            calls.call("broadcast::RecordConsumer::pop_slice_deadline", pop);
             calls.call("broadcast::RecordConsumer::peek", || consumer.peek().map(|view| view.is_some()));
         }
     }
@@ -331,6 +333,8 @@ fn watch_records(watcher: &mut LossyRecordConsumer, rng: &mut Rng, calls: &mut C
             watcher.set_cancel(cancelled());
             calls.call("broadcast::LossyRecordConsumer::pop", || watcher.pop(&mut bytes));
             calls.call("broadcast::LossyRecordConsumer::pop_slice", || watcher.pop_slice(3, |bytes| _ = sum(bytes)));
+            let pop = || watcher.pop_slice_deadline(3, |bytes| _ = sum(bytes), deadline);
+            calls.call("broadcast::LossyRecordConsumer::pop_slice_deadline", pop);
         }
     }
 }

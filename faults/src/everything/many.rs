@@ -281,6 +281,8 @@ macro_rules! sides {
                         consumer.set_cancel(cancelled());
                         calls.call(concat!($named, "::RecordConsumer::pop"), || consumer.pop(&mut bytes));
                         calls.call(concat!($named, "::RecordConsumer::pop_slice"), || consumer.pop_slice(3, |bytes| _ = sum(bytes)));
+                        let pop = || consumer.pop_slice_deadline(3, |bytes| _ = sum(bytes), deadline);
+                        calls.call(concat!($named, "::RecordConsumer::pop_slice_deadline"), pop);
                         calls.call(concat!($named, "::RecordConsumer::peek"), || consumer.peek().map(|view| view.is_some()));
                     }
                 }

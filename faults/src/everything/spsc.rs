@@ -230,6 +230,8 @@ fn pop_record(consumer: &mut RecordConsumer, rng: &mut Rng, calls: &mut Calls<'_
             consumer.set_cancel(cancelled());
             calls.call("RecordConsumer::pop", || consumer.pop(&mut bytes));
             calls.call("RecordConsumer::pop_slice", || consumer.pop_slice(3, |bytes| _ = sum(bytes)));
+            let pop = || consumer.pop_slice_deadline(3, |bytes| _ = sum(bytes), deadline);
+            calls.call("RecordConsumer::pop_slice_deadline", pop);
             calls.call("RecordConsumer::peek", || consumer.peek().map(|view| view.is_some()));
         }
     }

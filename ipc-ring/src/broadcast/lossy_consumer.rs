@@ -185,6 +185,12 @@ impl<T: Payload> LossyConsumer<T> {
         self.pop_waiting(Some(deadline))
     }
 
+    /// The values as they come: each is [popped](Self::pop) when it is asked for, and the end is where `pop` would return `None`. An error does not end it: it is for
+    /// the caller to go on or not, and `flatten` always goes on.
+    pub fn iter(&mut self) -> impl Iterator<Item = Result<T, RingError>> + '_ {
+        std::iter::from_fn(|| self.pop().transpose())
+    }
+
     fn pop_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<T>, RingError> {
         end_is_none(self.wait_for_some(deadline).and_then(|()| self.try_pop()))
     }

@@ -202,10 +202,33 @@ impl RecordConsumer {
     ///
     /// As [`peek`](Self::peek).
     pub fn pop_slice(&mut self, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
+        self.pop_slice_waiting(most, each, None)
+    }
+
+    /// As [`pop_slice`](Self::pop_slice), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
+    pub fn pop_slice_deadline(
+        &mut self,
+        most: usize,
+        each: impl FnMut(&[u8]),
+        deadline: Instant,
+    ) -> Result<usize, RingError> {
+        self.pop_slice_waiting(most, each, Some(deadline))
+    }
+
+    fn pop_slice_waiting(
+        &mut self,
+        most: usize,
+        each: impl FnMut(&[u8]),
+        deadline: Option<Instant>,
+    ) -> Result<usize, RingError> {
         if most == 0 {
             return Ok(0);
         }
-        let waited = self.find_waiting(None);
+        let waited = self.find_waiting(deadline);
         match end_is_none(waited)? {
             Some(found) => pop_each(self, found, most, each),
             None => Ok(0),
