@@ -207,7 +207,7 @@ fn group(directory: &Path, extent: Extent) {
         let commits: u64 = std::thread::scope(|scope| {
             let work = || {
                 let mut appender = journal.appender(Acknowledge::EveryCommit).unwrap();
-                appender.set_wait_strategy(ipc_core::wait::WaitStrategy::sleep());
+                appender.set_strategy(ipc_core::wait::WaitStrategy::sleep());
                 let (mut commits, mut end) = (0_u64, 0);
                 while begun.elapsed() < extent.group && end < capacity - reserve {
                     end = appender.push(&[5; 4096 - 48]).unwrap().end;

@@ -5,7 +5,7 @@ use ipc_core::peer::PeerDescription;
 /// One side of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// Who pushes.
+    /// Who pushes; of a cell, who writes.
     Producer,
     /// Who pops.
     Consumer,
@@ -39,7 +39,7 @@ pub enum RingError {
     /// The wait was cancelled.
     #[error("the wait was cancelled")]
     Cancelled,
-    /// The other side's process died without closing. What it had committed was popped before this. The ring
+    /// The other side's process died without closing, or exited with its handle not dropped, as by [`std::process::exit`]. What it had committed was popped before this. The ring
     /// goes on when another process takes the role.
     #[error("the {side} died: {peer}")]
     PeerDied {

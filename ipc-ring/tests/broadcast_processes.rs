@@ -349,7 +349,7 @@ fn a_killed_producer_is_noticed_by_all_and_its_successor_goes_on() {
         }
     };
     assert!(matches!(error, RingError::PeerDied { .. }) && seen == next);
-    assert!(matches!(ring.producer_state(), SideState::Died(_)));
+    assert!(matches!(ring.producer_side(), SideState::Died(_)));
     let mut successor = ring.producer().unwrap();
     assert_eq!(successor.position(), next);
     successor.push([next; 9]).unwrap();
@@ -438,7 +438,7 @@ fn a_fork_child_is_refused_and_harms_nobody_when_it_drops() {
         }
         ForkResult::Parent { child } => {
             assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
-            assert!(matches!(typed.producer_state(), SideState::Held(_)));
+            assert!(matches!(typed.producer_side(), SideState::Held(_)));
             assert_eq!(typed.consumers().len(), 1);
             producer.push(2).unwrap();
             assert_eq!((consumer.pop(), consumer.pop()), (Ok(Some(1)), Ok(Some(2))));

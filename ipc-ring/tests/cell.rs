@@ -209,7 +209,7 @@ fn kill_writers_and_readers(test: &str, kills: u64) {
         let left = reader.read().unwrap().unwrap();
         assert!(whole(left) >= last);
         assert_eq!(reader.read(), Ok(Some(left)), "nobody writes");
-        assert!(matches!(cell.writer_state(), SideState::Died(_)));
+        assert!(matches!(cell.writer_side(), SideState::Died(_)));
         assert!(matches!(reader.wait_newer(left.version), Err(RingError::PeerDied { side: Side::Producer, .. })));
         last = left.version;
         if round % 4 == 3 {
@@ -321,7 +321,7 @@ fn a_fork_child_is_refused_and_harms_nobody() {
         }
         ForkResult::Parent { child } => {
             assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
-            assert!(matches!(cell.writer_state(), SideState::Held(_)));
+            assert!(matches!(cell.writer_side(), SideState::Held(_)));
             assert_eq!(writer.write(2).unwrap(), 2);
             assert_eq!(reader.read().unwrap().map(|read| read.value), Some(2));
         }

@@ -96,16 +96,38 @@ fn grants_are_committed_shorter_aborted_and_forgotten() {
     let mut appender = journal.appender(Acknowledge::Async).unwrap();
     let mut grant = appender.claim(300).unwrap();
     grant[..5].copy_from_slice(b"hello");
-    grant.commit(5).unwrap();
+    grant.commit_len(5).unwrap();
     drop(appender.claim(100).unwrap());
     let grant = appender.claim(10).unwrap();
-    assert!(matches!(grant.commit(11), Err(JournalError::TooLarge { len: 11, max: 10 })));
+    assert!(matches!(grant.commit_len(11), Err(JournalError::TooLarge { len: 11, max: 10 })));
     std::mem::forget(appender.claim(100).unwrap());
     assert_eq!(read_all(&journal), [b"hello".to_vec()]);
     // The next claim finds the forgotten one.
     appender.push(b"world").unwrap();
     assert_eq!(read_all(&journal), [b"hello".to_vec(), b"world".to_vec()]);
+    let mut grant = appender.claim(3).unwrap();
+    grant.copy_from_slice(b"all");
+    grant.commit().unwrap();
+    assert_eq!(read_all(&journal), [b"hello".to_vec(), b"world".to_vec(), b"all".to_vec()]);
     journal.verify().unwrap();
+}
+
+#[test]
+fn room_and_records_are_waited_for_until_a_deadline() {
+    let (_directory, _path, journal) = scratch();
+    let mut appender = journal.appender(Acknowledge::Async).unwrap();
+    let soon = || Instant::now() + Duration::from_millis(5);
+    let mut cursor = journal.cursor("all").unwrap();
+    assert!(matches!(cursor.peek_deadline(soon()), Err(JournalError::TimedOut)));
+    appender.claim_deadline(5, soon()).unwrap().commit().unwrap();
+    assert_eq!(cursor.peek_deadline(soon()).unwrap().len(), 5);
+    while appender.try_push(&[0; 1000]).is_ok() {}
+    assert!(matches!(appender.claim_deadline(1000, soon()), Err(JournalError::TimedOut)));
+    let mut bytes = Vec::new();
+    while cursor.try_pop(&mut bytes).is_ok() {}
+    cursor.acknowledge();
+    appender.claim_deadline(1000, soon()).unwrap().commit().unwrap();
+    assert_eq!(cursor.peek_deadline(soon()).unwrap().len(), 1000);
 }
 
 #[test]
@@ -213,7 +235,7 @@ fn readers_begin_at_positions_and_times_and_follow() {
             scope.spawn(move || {
                 let (mut reader, mut bytes) = (other.reader_from(second.end).unwrap(), Vec::new());
                 reader.set_durable_only(durable_only);
-                reader.set_wait_strategy(ipc_core::wait::WaitStrategy::sleep());
+                reader.set_strategy(ipc_core::wait::WaitStrategy::sleep());
                 for number in 0..20 {
                     reader.pop(&mut bytes).unwrap();
                     assert_eq!(bytes, record(number, 24));
@@ -594,7 +616,7 @@ fn waits_for_a_leader_that_lives_and_does_not_lead_end_at_the_deadline() {
     assert!(matches!(late, JournalError::NotYetDurable { .. }), "{late}");
     let cancel = ipc_core::wait::Cancel::new();
     cancel.cancel();
-    appender.set_cancel(Some(cancel));
+    appender.set_cancel(cancel);
     let late = appender.push(b"three").unwrap_err();
     let JournalError::NotYetDurable { end, .. } = late else { panic!("{late}") };
     // It is gone, and nobody has to be waited for.

@@ -40,7 +40,7 @@ macro_rules! both_kinds {
             calls.call(concat!($rings, "::open_or_create"), || {
                 <$ring>::open_or_create(segment, name, capacity, places).map(drop)
             });
-            calls.outcome(concat!($rings, "::producer_state"), || ring.producer_state());
+            calls.outcome(concat!($rings, "::producer_side"), || ring.producer_side());
             let known = calls.outcome(concat!($rings, "::consumers"), || ring.consumers()).unwrap_or_default();
             calls.check(known.iter().all(|consumer| consumer.place < places), || {
                 format!("consumers in places that are not there: {known:?} of {places}")

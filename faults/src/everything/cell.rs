@@ -18,7 +18,7 @@ pub fn use_cell<T: Payload>(segment: &Segment, name: &str, rng: &mut Rng, calls:
 
 /// Uses both sides of a cell.
 fn use_sides<T: Payload>(cell: &Cell<T>, rng: &mut Rng, calls: &mut Calls<'_>) {
-    calls.outcome("Cell::version", || (cell.version(), cell.writer_state()));
+    calls.outcome("Cell::version", || (cell.version(), cell.writer_side()));
     let mut writer = calls.call("Cell::writer", || cell.writer());
     let mut reader = calls.call("Cell::reader", || cell.reader());
     for _ in 0..CALLS {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ipc_core::Segment;
+use ipc_core::wait::Cancel;
 use ipc_ring::journal::{Acknowledge, Appender, Cursor, Flusher, Journal, JournalGrant, JournalOptions, Reader};
 
 use super::{CALLS, cancelled, soon, strategy};
@@ -89,15 +90,15 @@ fn length(rng: &mut Rng) -> usize {
 }
 
 fn append(appender: &mut Appender, rng: &mut Rng, calls: &mut Calls<'_>) {
-    appender.set_wait_strategy(strategy(rng));
-    appender.set_cancel(Some(cancelled()));
+    appender.set_strategy(strategy(rng));
+    appender.set_cancel(cancelled());
     let (bytes, deadline) = (vec![rng.next_u64() as u8; length(rng)], soon(rng));
     match rng.index(10) {
         0..3 => _ = calls.call("Appender::try_push", || appender.try_push(&bytes)),
         3 => _ = calls.call("Appender::push", || appender.push(&bytes)),
         4 => {
             // Until the deadline, where nobody else is at a flush.
-            appender.set_cancel(None);
+            appender.set_cancel(Cancel::new());
             calls.call("Appender::push_deadline", || appender.push_deadline(&bytes, deadline));
         }
         5 => {
@@ -107,10 +108,12 @@ fn append(appender: &mut Appender, rng: &mut Rng, calls: &mut Calls<'_>) {
         6 => {
             let grant = calls.call("Appender::try_claim", || appender.try_claim(bytes.len()));
             write(grant, &bytes, rng, calls);
+            let grant = calls.call("Appender::claim_deadline", || appender.claim_deadline(bytes.len(), deadline));
+            write(grant, &bytes, rng, calls);
         }
         7 => _ = calls.call("Appender::try_push_slice", || appender.try_push_slice(&[&bytes[..], b"", &bytes[..]])),
         8 => {
-            appender.set_cancel(None);
+            appender.set_cancel(Cancel::new());
             calls.call("Appender::push_slice_deadline", || appender.push_slice_deadline(&[&bytes; 2], deadline));
             calls.call("Appender::flush_deadline", || appender.flush_deadline(deadline));
         }
@@ -122,12 +125,13 @@ fn write(grant: Option<JournalGrant<'_>>, bytes: &[u8], rng: &mut Rng, calls: &m
     let Some(mut grant) = grant else { return };
     calls.check(grant.len() == bytes.len(), || format!("{} bytes claimed, {} given", bytes.len(), grant.len()));
     calls.outcome("JournalGrant::deref_mut", || grant.copy_from_slice(bytes));
-    match rng.index(4) {
+    match rng.index(5) {
         0 => _ = calls.outcome("JournalGrant::drop", || drop(grant)),
         1 => _ = calls.outcome("JournalGrant forgotten", || std::mem::forget(grant)),
+        2 => _ = calls.call("JournalGrant::commit", || grant.commit()),
         _ => {
             let some = bytes.len() - rng.index(bytes.len() + 1) + usize::from(rng.one_in(16));
-            calls.call("JournalGrant::commit", || grant.commit(some));
+            calls.call("JournalGrant::commit_len", || grant.commit_len(some));
         }
     }
 }
@@ -146,11 +150,12 @@ fn read(reader: &mut Reader, rng: &mut Rng, calls: &mut Calls<'_>) {
             }
         }
         5 => {
-            reader.set_wait_strategy(strategy(rng));
-            reader.set_cancel(Some(cancelled()));
+            reader.set_strategy(strategy(rng));
+            reader.set_cancel(cancelled());
             calls.call("Reader::pop", || reader.pop(&mut bytes));
             calls.outcome("Reader::peek", || drop(reader.peek()));
-            reader.set_cancel(None);
+            calls.outcome("Reader::peek_deadline", || drop(reader.peek_deadline(deadline)));
+            reader.set_cancel(Cancel::new());
         }
         6 => reader.set_durable_only(rng.one_in(2)),
         _ => _ = calls.outcome("Reader::position", || reader.position()),

@@ -341,7 +341,7 @@ impl SegmentOptions {
         Ok(Geometry { lazy: self.lazy, max_size: geometry("max_size", max)?.size, ..found })
     }
 
-    /// Attaches to the segment, or makes it if it does not exist; without a race between the two.
+    /// Attaches to the segment, or makes it if it does not exist; without a race between the two. One that is there is taken as it is, whatever size and tables are asked for.
     ///
     /// # Errors
     ///

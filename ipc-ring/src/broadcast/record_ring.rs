@@ -116,7 +116,7 @@ impl RecordRing {
     }
 
     /// How the producer is, and who has that side. Asks the kernel whether it lives.
-    pub fn producer_state(&self) -> SideState {
+    pub fn producer_side(&self) -> SideState {
         self.lines.publisher().state()
     }
 

@@ -203,7 +203,7 @@ impl<T: Payload> Ring<T> {
         };
         let came = |place| self.lines.role(place).state() != RoleState::Unclaimed;
         let mut places = 0..self.places();
-        self.producer_state() == SideState::Closed && places.clone().any(came) && places.all(left)
+        self.producer_side() == SideState::Closed && places.clone().any(came) && places.all(left)
     }
 
     /// The ring's counters. Disturbs nobody, beyond fetching their lines.
@@ -212,7 +212,7 @@ impl<T: Payload> Ring<T> {
     }
 
     /// How the producer is, and who has that side. Asks the kernel whether it lives.
-    pub fn producer_state(&self) -> SideState {
+    pub fn producer_side(&self) -> SideState {
         self.lines.publisher().state()
     }
 

@@ -108,7 +108,7 @@ impl<T: Payload> Cell<T> {
     }
 
     /// How the writer is, and who. Asks the kernel whether it lives.
-    pub fn writer_state(&self) -> SideState {
+    pub fn writer_side(&self) -> SideState {
         self.slots.publisher().state()
     }
 

@@ -1,7 +1,7 @@
 //! Slots of a slab through rings of their handles: large payloads move from process to process without a copy.
 //!
 //! A [`Sender`] moves a [`Slot`], or a share of one, into a ring; from then on it is the ring's, and whoever receives its handle there has it. Any ring whose values can be
-//! [handles](Handle) will do: see [`HandleRing`].
+//! [handles](Handle) will do: see [`HandleRing`]. Both borrow their slab, and like it stay in their thread: each thread opens the slab for itself.
 //!
 //! # When a process dies
 //!

@@ -152,13 +152,13 @@ impl Journal {
 
 impl Appender {
     /// How to wait for room and for others' flushes.
-    pub fn set_wait_strategy(&mut self, strategy: WaitStrategy) {
+    pub fn set_strategy(&mut self, strategy: WaitStrategy) {
         self.strategy = strategy;
     }
 
-    /// What ends a wait from another thread.
-    pub fn set_cancel(&mut self, cancel: Option<Cancel>) {
-        self.cancel = cancel;
+    /// What ends waits early.
+    pub fn set_cancel(&mut self, cancel: Cancel) {
+        self.cancel = Some(cancel);
     }
 
     /// When pushes return from now on.
@@ -332,8 +332,21 @@ impl Appender {
     ///
     /// As [`push`](Self::push).
     pub fn claim(&mut self, len: usize) -> Result<JournalGrant<'_>, JournalError> {
+        self.claim_by(len, None)
+    }
+
+    /// As [`claim`](Self::claim), but waits for room until the deadline, whoever is to make it.
+    ///
+    /// # Errors
+    ///
+    /// As there but for [`JournalError::Full`], and [`JournalError::TimedOut`].
+    pub fn claim_deadline(&mut self, len: usize, deadline: Instant) -> Result<JournalGrant<'_>, JournalError> {
+        self.claim_by(len, Some(deadline))
+    }
+
+    fn claim_by(&mut self, len: usize, deadline: Option<Instant>) -> Result<JournalGrant<'_>, JournalError> {
         let lines = self.check_len(len)?;
-        let room = self.claim_room(lines, None)?;
+        let room = self.claim_room(lines, deadline)?;
         self.open = Some(room);
         Ok(JournalGrant::new(self, room, len))
     }

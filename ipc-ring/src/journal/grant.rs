@@ -27,12 +27,22 @@ impl<'a> JournalGrant<'a> {
         Self { appender, room: Some(room), place, len }
     }
 
-    /// Appends the first `len` bytes of it as a record, and acknowledges it as the appender's mode says. Computes the checksum in place.
+    /// Appends all of it as a record, and acknowledges it as the appender's mode says. Computes the checksum in place.
     ///
     /// # Errors
     ///
-    /// As [`Appender::push`]; [`JournalError::TooLarge`] if more was claimed for, and the claim is aborted.
-    pub fn commit(mut self, len: usize) -> Result<Appended, JournalError> {
+    /// As [`Appender::push`].
+    pub fn commit(self) -> Result<Appended, JournalError> {
+        let len = self.len;
+        self.commit_len(len)
+    }
+
+    /// As [`commit`](Self::commit), the first `len` bytes of it.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`JournalError::TooLarge`] if less was claimed, and the claim is aborted.
+    pub fn commit_len(mut self, len: usize) -> Result<Appended, JournalError> {
         if len > self.len {
             return Err(JournalError::TooLarge { len, max: self.len });
         }

@@ -110,13 +110,13 @@ impl Reader {
     }
 
     /// How to wait.
-    pub fn set_wait_strategy(&mut self, strategy: WaitStrategy) {
+    pub fn set_strategy(&mut self, strategy: WaitStrategy) {
         self.strategy = strategy;
     }
 
-    /// What ends a wait from another thread.
-    pub fn set_cancel(&mut self, cancel: Option<Cancel>) {
-        self.cancel = cancel;
+    /// What ends waits early.
+    pub fn set_cancel(&mut self, cancel: Cancel) {
+        self.cancel = Some(cancel);
     }
 
     /// Where the next record begins.
@@ -174,6 +174,16 @@ impl Reader {
     /// As [`pop`](Self::pop).
     pub fn peek(&mut self) -> Result<RecordView<'_>, JournalError> {
         self.wait(None)?;
+        self.try_peek()
+    }
+
+    /// As [`peek`](Self::peek), until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`JournalError::TimedOut`].
+    pub fn peek_deadline(&mut self, deadline: Instant) -> Result<RecordView<'_>, JournalError> {
+        self.wait(Some(deadline))?;
         self.try_peek()
     }
 

@@ -150,7 +150,7 @@ fn killed_appender(way: usize, accesses: usize) -> bool {
                 _ => {
                     let mut grant = dying.claim(64).unwrap();
                     grant[..8].copy_from_slice(&record(1 << 8, 1));
-                    grant.commit(8).unwrap();
+                    grant.commit_len(8).unwrap();
                     told.store(1, Ordering::Relaxed);
                 }
             }
@@ -197,8 +197,8 @@ fn commits() -> bool {
     let [mine, other] = journals(OPTIONS);
     let (mut first, mut second) =
         (mine.appender(Acknowledge::EveryCommit).unwrap(), other.appender(Acknowledge::EveryCommit).unwrap());
-    first.set_wait_strategy(WaitStrategy::sleep());
-    second.set_wait_strategy(WaitStrategy::sleep());
+    first.set_strategy(WaitStrategy::sleep());
+    second.set_strategy(WaitStrategy::sleep());
     let appending = thread::spawn(move || {
         let appended = second.push(&record(1 << 8, 1)).unwrap();
         assert!(appended.durable >= appended.end && other.durable() >= appended.end);
@@ -347,7 +347,7 @@ fn asleep(durable_only: bool) -> bool {
     });
     let (mut reader, mut bytes) = (mine.reader_from_oldest(), Vec::new());
     reader.set_durable_only(durable_only);
-    reader.set_wait_strategy(WaitStrategy::sleep());
+    reader.set_strategy(WaitStrategy::sleep());
     reader.pop(&mut bytes).unwrap();
     assert_eq!(parse(&bytes), (0, 0));
     drop(appending.join().unwrap());

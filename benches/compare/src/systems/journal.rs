@@ -53,7 +53,7 @@ impl<const DURABLE: bool> Logged<DURABLE> {
     fn new(plan: &Plan, journal: Journal) -> Result<Self> {
         let each = DURABLE && plan.batch == 1;
         let mut appender = journal.appender(if each { Acknowledge::EveryCommit } else { Acknowledge::Async })?;
-        appender.set_wait_strategy(WaitStrategy::sleep());
+        appender.set_strategy(WaitStrategy::sleep());
         Ok(Self { _journal: journal, appender, buffer: vec![0; plan.payload], damage: plan.damage })
     }
 }

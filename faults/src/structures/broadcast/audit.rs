@@ -20,7 +20,7 @@ type Followers<K> = Vec<(<K as crate::structures::rings::kinds::Kind>::Consumer,
 pub(super) fn audit<K: Broadcast>(stage: &Stage) -> Result<()> {
     let segment = stage.attach()?;
     K::find_or_make(&segment).context("finding the ring, or making it again")?;
-    let state = K::producer_state(&segment)?;
+    let state = K::producer_side(&segment)?;
     ensure!(!matches!(state, SideState::Held(_)), "nobody lives, and the producer is {state:?}");
     let alive = K::consumers(&segment)?.into_iter().filter(|consumer| consumer.alive).count();
     ensure!(alive == 0, "nobody lives, and {alive} consumers do");

@@ -30,7 +30,7 @@ pub(super) trait Broadcast: Kind {
     /// Of the last messages so many at least are there for who comes late, or falls behind.
     const KEEPS: u64;
 
-    fn producer_state(segment: &Segment) -> Result<SideState, Error>;
+    fn producer_side(segment: &Segment) -> Result<SideState, Error>;
     fn consumers(segment: &Segment) -> Result<Vec<ConsumerInfo>, Error>;
     fn drain_deadline(producer: &mut Self::Producer, deadline: Instant) -> Result<(), RingError>;
     fn held_back_by(producer: &Self::Producer) -> Option<ConsumerInfo>;
@@ -71,8 +71,8 @@ macro_rules! broadcast {
 
         const KEEPS: u64 = $keeps;
 
-        fn producer_state(segment: &Segment) -> Result<SideState, Error> {
-            Ok(<$ring>::open(segment, RING)?.producer_state())
+        fn producer_side(segment: &Segment) -> Result<SideState, Error> {
+            Ok(<$ring>::open(segment, RING)?.producer_side())
         }
 
         fn consumers(segment: &Segment) -> Result<Vec<ConsumerInfo>, Error> {

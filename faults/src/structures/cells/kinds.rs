@@ -180,7 +180,7 @@ impl Kind for One {
 
     fn state(segment: &Segment, _key: usize) -> Result<(SideState, u64), Error> {
         let cell = Cell::<Long>::open(segment, CELLS)?;
-        Ok((cell.writer_state(), cell.version()))
+        Ok((cell.writer_side(), cell.version()))
     }
 
     fn exercise(segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {

@@ -171,7 +171,7 @@ fn append_in_place(appender: &mut Appender, stage: &Stage, lane: usize) -> Resul
     append_by(appender, stage, lane, |appender, bytes| {
         let mut grant = appender.try_claim(bytes.len() + 100)?;
         grant[..bytes.len()].copy_from_slice(bytes);
-        grant.commit(bytes.len()).map(drop)
+        grant.commit_len(bytes.len()).map(drop)
     })
 }
 
