@@ -1,10 +1,12 @@
 //! Seeds bugs, one at a time, in a copy of the source, and tells whether the part of the suite that is there for such a one finds it: what finds nothing anywhere says nothing.
 //!
-//! `cargo run --release -p faults --example self_test [word…]`, some ten minutes; words restrict it to bugs whose name has one of them. With `--check` it looks only whether each of them can still be
-//! seeded: whether what it changes stands in the source. The copy has a target directory of its own: cargo takes what was built from a changed copy for ours if it finds it in ours.
+//! `cargo run --release -p faults --example self_test [--in DIRECTORY] [word…]`; words restrict it to bugs whose name has one of them. With `--check` it looks only whether each of them can still be
+//! seeded: whether what it changes stands in the source. The copy has a target directory of its own: cargo takes what was built from a changed copy for ours if it finds it in ours. With a directory to have it in, it stays
+//! there, and the next run builds only what has changed since; `--found` leaves out the look at whether each part finds nothing where there is no bug.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -241,10 +243,28 @@ const BUGS: &[Bug] = &[
     },
 ];
 
+/// What is asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Where the copy stays.
+    directory: Option<PathBuf>,
+    /// Whether nothing is looked for where there is no bug.
+    only_found: bool,
+    words: Vec<String>,
+}
+
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = if words == ["--check"] { check() } else { run(&words) };
-    match outcome {
+    let mut arguments = std::env::args().skip(1);
+    let (mut asked, mut only_check) = (Asked::default(), false);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--check" => only_check = true,
+            "--found" => asked.only_found = true,
+            "--in" => asked.directory = arguments.next().map(PathBuf::from),
+            _ => asked.words.push(argument),
+        }
+    }
+    match if only_check { check() } else { run(&asked) } {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -268,16 +288,19 @@ fn check() -> Outcome<bool> {
 }
 
 /// Whether all were found, and nothing where there is no bug.
-fn run(words: &[String]) -> Outcome<bool> {
-    let copy = std::env::temp_dir().join(format!("self-test-{}", std::process::id()));
-    let tried = copy_tree(root()?, &copy).and_then(|()| run_all(&copy, words));
-    std::fs::remove_dir_all(&copy)?;
+fn run(asked: &Asked) -> Outcome<bool> {
+    let stays = asked.directory.clone();
+    let copy = stays.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("self-test-{}", std::process::id())));
+    let tried = copy_tree(root()?, &copy).and_then(|()| run_all(&copy, asked));
+    if stays.is_none() {
+        std::fs::remove_dir_all(&copy)?;
+    }
     tried
 }
 
-fn run_all(copy: &Path, words: &[String]) -> Outcome<bool> {
-    let asked = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    let bugs: Vec<&Bug> = BUGS.iter().filter(|bug| asked(bug.name)).collect();
+fn run_all(copy: &Path, asked: &Asked) -> Outcome<bool> {
+    let wanted = |name: &str| asked.words.is_empty() || asked.words.iter().any(|word| name.contains(word.as_str()));
+    let bugs: Vec<&Bug> = BUGS.iter().filter(|bug| wanted(bug.name)).collect();
     // Once for each part, and all of one kind together: each kind is built once, then.
     let mut parts: Vec<Part> = Vec::new();
     for bug in &bugs {
@@ -286,17 +309,18 @@ fn run_all(copy: &Path, words: &[String]) -> Outcome<bool> {
         }
     }
     parts.sort_by_key(|part| std::mem::discriminant(part) != std::mem::discriminant(&Suite(&[])));
-    for part in parts {
-        if let Some(found) = found(copy, part)? {
+    for part in parts.into_iter().filter(|_| !asked.only_found) {
+        if let (Some(found), _) = found(copy, part)? {
             return Err(format!("without a bug, {part} finds {found}").into());
         }
     }
     let mut all = true;
-    println!("| seeded bug | has to be found by | found |\n|---|---|---|");
+    println!("| seeded bug | has to be found by | after | found |\n|---|---|---|---|");
     for bug in bugs {
-        let found = seeded(copy, bug)?;
+        let (found, seconds) = seeded(copy, bug)?;
         all &= found.is_some();
-        println!("| {} | {} | {} |", bug.name, bug.found_by, found.unwrap_or_else(|| "**nothing**".to_owned()));
+        let found = found.unwrap_or_else(|| "**nothing**".to_owned());
+        println!("| {} | {} | {seconds:.1} s | {found} |", bug.name, bug.found_by);
     }
     Ok(all)
 }
@@ -325,8 +349,8 @@ fn changed(original: &str, bug: &Bug) -> Outcome<String> {
     Ok(changed)
 }
 
-/// What is found while the bug stands in the copy.
-fn seeded(copy: &Path, bug: &Bug) -> Outcome<Option<String>> {
+/// What is found while the bug stands in the copy, and after how many seconds.
+fn seeded(copy: &Path, bug: &Bug) -> Outcome<(Option<String>, f64)> {
     let path = copy.join(bug.file);
     let original = std::fs::read_to_string(&path)?;
     std::fs::write(&path, changed(&original, bug)?)?;
@@ -335,33 +359,45 @@ fn seeded(copy: &Path, bug: &Bug) -> Outcome<Option<String>> {
     found
 }
 
-/// Builds and runs the part; the first thing that it finds, if any.
-fn found(copy: &Path, part: Part) -> Outcome<Option<String>> {
-    let mut cargo = Command::new("timeout");
-    cargo
-        .args(["600", "cargo"])
-        .current_dir(copy)
-        .env("CARGO_TARGET_DIR", copy.join("target"))
-        // A bug is a few words: what does not hang on them is not built again.
-        .env("CARGO_PROFILE_MODEL_INCREMENTAL", "true")
-        .env("RUST_BACKTRACE", "0");
-    match part {
-        Suite(arguments) => {
-            cargo.args(["run", "--locked", "--profile", "model", "-q", "-p", "faults", "--", "--seconds", SECONDS]);
-            cargo.args(arguments)
-        }
-        Models(name) => cargo
-            .env("RUSTFLAGS", "--cfg ipc_model=\"loom\"")
-            // What is built with other flags does not take the place of the rest.
-            .env("CARGO_TARGET_DIR", copy.join("target/models"))
-            .args(["test", "--locked", "--profile", "model", "-p", "models", "--test", "loom", "--", name]),
-        PowerCuts(name) => {
-            cargo.args(["test", "--locked", "--profile", "model", "-p", "ipc-ring", "--lib", "--", name])
-        }
+/// Builds and runs the part; the first thing that it finds, if any, and how many seconds it ran, without the building.
+fn found(copy: &Path, part: Part) -> Outcome<(Option<String>, f64)> {
+    let (what, arguments): (&[&str], Vec<&str>) = match part {
+        Suite(arguments) => (&["-p", "faults"], [&["--seconds", SECONDS], arguments].concat()),
+        Models(name) => (&["-p", "models", "--test", "loom"], vec![name]),
+        PowerCuts(name) => (&["-p", "ipc-ring", "--lib"], vec![name]),
     };
-    let output = cargo.output()?;
+    let (build, run): (&[&str], &[&str]) = match part {
+        Suite(_) => (&["build"], &["run"]),
+        Models(_) | PowerCuts(_) => (&["test", "--no-run"], &["test"]),
+    };
+    let cargo = |verb: &[&str], arguments: &[&str]| {
+        let mut cargo = Command::new("timeout");
+        cargo
+            .args(["900", "cargo"])
+            .args(verb)
+            .args(["--locked", "--profile", "model"])
+            .args(what)
+            .args(arguments)
+            .current_dir(copy)
+            .env("CARGO_TARGET_DIR", copy.join("target"))
+            // A bug is a few words: what does not hang on them is not built again.
+            .env("CARGO_PROFILE_MODEL_INCREMENTAL", "true")
+            .env("RUST_BACKTRACE", "0");
+        if matches!(part, Models(_)) {
+            // What is built with other flags does not take the place of the rest.
+            cargo.env("RUSTFLAGS", "--cfg ipc_model=\"loom\"").env("CARGO_TARGET_DIR", copy.join("target/models"));
+        }
+        cargo.output()
+    };
+    let built = cargo(build, &[])?;
+    if !built.status.success() {
+        return Err(format!("it cannot be built: {}", String::from_utf8_lossy(&built.stderr)).into());
+    }
+    let begun = Instant::now();
+    let output = cargo(run, &[&["--"], &arguments[..]].concat())?;
+    let seconds = begun.elapsed().as_secs_f64();
     if output.status.success() {
-        return Ok(None);
+        return Ok((None, seconds));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let told = text.lines().find_map(|line| match part {
@@ -369,7 +405,7 @@ fn found(copy: &Path, part: Part) -> Outcome<Option<String>> {
         Models(_) | PowerCuts(_) => line.strip_prefix("test ")?.strip_suffix(" ... FAILED"),
     });
     match told {
-        Some(told) => Ok(Some(told.chars().take(160).collect())),
+        Some(told) => Ok((Some(told.chars().take(160).collect()), seconds)),
         None => Err(format!("it does not run: {text}\n{}", String::from_utf8_lossy(&output.stderr)).into()),
     }
 }
@@ -382,7 +418,11 @@ fn copy_tree(root: &Path, copy: &Path) -> Outcome<()> {
         if let Some(directory) = to.parent() {
             std::fs::create_dir_all(directory)?;
         }
-        std::fs::copy(from, to)?;
+        // What is the same is not touched: it would be built anew.
+        let bytes = std::fs::read(from)?;
+        if std::fs::read(&to).ok().as_ref() != Some(&bytes) {
+            std::fs::write(to, bytes)?;
+        }
     }
     Ok(())
 }

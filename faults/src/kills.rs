@@ -17,11 +17,15 @@ use crate::options::{Options, Part};
 use crate::process::{self, Child, Said};
 use crate::report::{self, Row};
 use crate::rng::Rng;
+use crate::scratch;
 use crate::structure::{Actor, SEGMENT, Stage, Structure};
 use crate::structures;
 
 /// Kills of a full run, over all structures.
 const KILLS: u64 = 100_000;
+
+/// Up to so many microseconds the first bar of a histogram reaches, each other one twice as far.
+const HALF_A_MILLISECOND: u64 = 500;
 
 /// Kills of one round.
 const ROUND: u64 = 200;
@@ -32,7 +36,7 @@ const ROUND: u64 = 200;
 ///
 /// If it cannot be tried.
 pub fn run(options: &Options) -> Result<Vec<Row>> {
-    let mut tried = structures::all();
+    let mut tried = structures::all_and_on_disk();
     tried.retain(|structure| options.wants(structure.name()) && !structure.actors().is_empty());
     let end = options.end();
     let mut rows = Vec::new();
@@ -131,6 +135,8 @@ impl Tally {
         for quantile in [0.5, 0.9, 0.99, 0.999, 1.0] {
             self.row.figure(&report::after(quantile), self.recovery.value_at_quantile(quantile));
         }
+        let buckets = self.recovery.iter_log(HALF_A_MILLISECOND, 2.0);
+        self.row.after = buckets.map(|it| (it.value_iterated_to() + 1, it.count_since_last_iteration())).collect();
         self.row
     }
 }
@@ -152,7 +158,7 @@ struct Storm<'a> {
 }
 
 fn round(options: &Options, structure: &'static dyn Structure, case: u64, tally: &mut Tally) -> Result<()> {
-    let directory = tempfile::Builder::new().prefix("faults-kills-").tempdir_in("/dev/shm")?;
+    let directory = scratch::of(structure)?;
     let evidence = Arc::new(Evidence::new(structure.lanes() + 1, structure.counted_messages())?);
     let mut rng = Rng::of(options.seed(), case);
     let stage = Stage::new(structure, directory.path(), evidence).case(rng.next_u64());

@@ -20,12 +20,13 @@ pub mod process;
 pub mod races;
 pub mod report;
 pub mod rng;
+pub mod scratch;
 pub mod steps;
 pub mod structure;
 pub mod structures;
 pub mod watch;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use options::{Options, Part};
 use report::Report;
 
@@ -47,6 +48,13 @@ pub fn run(options: &Options) -> Result<Report> {
             Part::Io => io::run(options)?,
         };
         report.add(options, rows);
+    }
+    if let (true, Some(only)) = (report.is_empty(), &options.only) {
+        bail!(
+            "nothing of {} is called {only:?}{}",
+            options.part.name(),
+            if options.case.is_some() { ": a case needs the whole name" } else { "" }
+        );
     }
     report.finish(options)?;
     Ok(report)

@@ -63,8 +63,8 @@ pub struct Options {
     /// Only what has this in its name: a structure, an operation, a way to do harm.
     #[arg(long)]
     pub only: Option<String>,
-    /// Only the case of this number, as a finding names it.
-    #[arg(long)]
+    /// Only the case of this number, as a finding names it, of the one thing that `--only` is the whole name of.
+    #[arg(long, requires = "only")]
     pub case: Option<u64>,
     /// Where to write all of it as JSON.
     #[arg(long)]
@@ -82,7 +82,12 @@ fn number(text: &str) -> Result<u64, std::num::ParseIntError> {
 impl Options {
     /// Whether something of this name is asked for.
     pub fn wants(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+        match (&self.only, self.case) {
+            (None, _) => true,
+            (Some(only), None) => name.contains(only.as_str()),
+            // Not what else has that name in its own.
+            (Some(only), Some(_)) => name == only,
+        }
     }
 
     /// What all that is random follows from; the same for the whole run.
@@ -118,7 +123,7 @@ mod tests {
         let options =
             Options::parse_from(["faults", "steps", "--seed", "0x10", "--only", "spsc ring: push", "--case", "7"]);
         assert_eq!((options.part, options.seed(), options.case), (Part::Steps, 16, Some(7)));
-        assert!(options.wants("spsc ring: push") && !options.wants("spsc ring: pop"));
+        assert!(options.wants("spsc ring: push") && !options.wants("spsc ring: push a slice"));
         let again = options.again(Part::Steps, "spsc ring: push", 7);
         assert!(again.ends_with("-- steps --seed 0x10 --only \"spsc ring: push\" --case 7"), "{again}");
     }

@@ -14,7 +14,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 /// Bytes for what a child has to say.
 const SAID: NonZero<usize> = NonZero::new(4096).unwrap();
@@ -83,12 +83,17 @@ pub struct Child {
 ///
 /// If there is no process to be had.
 pub fn start(said: &Said, body: impl FnOnce() -> Result<()>) -> Result<Child> {
+    let parent = getpid();
     // SAFETY: this process has one thread, so the child may do whatever the parent may.
     match unsafe { fork() }.context("fork")? {
         ForkResult::Parent { child } => Ok(Child { pid: child, ended: false, status: None }),
         ForkResult::Child => {
             // What is stopped when the suite is killed would stay for ever.
             let _ = set_pdeathsig(Signal::SIGKILL);
+            // The parent may have died before; in a pid namespace of its own a child has none.
+            if ![parent.as_raw(), 0].contains(&getppid().as_raw()) {
+                end(1);
+            }
             std::panic::set_hook(Box::new(|_| {}));
             let failure = match catch_unwind(AssertUnwindSafe(body)) {
                 Ok(Ok(())) => None,

@@ -1,6 +1,6 @@
 //! What was tried, how often, and what was found.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -29,6 +29,8 @@ pub struct Row {
     pub unit: &'static str,
     /// What else was counted, in a few words.
     pub notes: String,
+    /// How many kills there were after which the others went on within so many microseconds, and not within fewer.
+    pub after: Vec<(u64, u64)>,
     /// Other figures, for the JSON only.
     pub figures: Map<String, Value>,
     /// What was found: nothing, if all is well. Only the first few are kept.
@@ -43,8 +45,8 @@ const TOLD: usize = 5;
 impl Row {
     /// A row of which nothing was tried yet.
     pub fn new(part: Part, name: impl Into<String>, unit: &'static str) -> Self {
-        let (notes, figures, violations) = (String::new(), Map::new(), Vec::new());
-        Self { part, name: name.into(), tried: 0, unit, notes, figures, violations, found: 0 }
+        let (notes, after, figures, violations) = (String::new(), Vec::new(), Map::new(), Vec::new());
+        Self { part, name: name.into(), tried: 0, unit, notes, after, figures, violations, found: 0 }
     }
 
     /// Adds a finding of the case of that number.
@@ -67,18 +69,29 @@ impl Row {
 pub struct Report {
     rows: Vec<Row>,
     begun: Instant,
+    /// Seconds since 1970 when it began.
+    time: u64,
     headed: bool,
 }
 
 impl Default for Report {
     fn default() -> Self {
-        Self { rows: Vec::new(), begun: Instant::now(), headed: false }
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        Self { rows: Vec::new(), begun: Instant::now(), time, headed: false }
     }
 }
 
 /// The figure that says after how many microseconds the others went on, of that quantile.
 pub fn after(quantile: f64) -> String {
     format!("µs until others go on, quantile {quantile}")
+}
+
+/// What the notes of a row begin with of which nothing can be tried.
+pub const SKIPPED: &str = "skipped: ";
+
+/// The kernel's release.
+fn kernel() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
 /// A number with its thousands apart.
@@ -94,7 +107,12 @@ impl Report {
         self.rows.iter().all(|row| row.found == 0)
     }
 
-    /// Adds a part's rows, and prints them.
+    /// Whether nothing stands in it.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Adds a part's rows, and prints those of what was tried.
     pub fn add(&mut self, options: &Options, rows: Vec<Row>) {
         if !self.headed {
             println!("seed {:#x}\n", options.seed());
@@ -102,6 +120,10 @@ impl Report {
             self.headed = true;
         }
         for row in rows {
+            if row.tried == 0 && row.notes.is_empty() && row.found == 0 {
+                self.rows.push(row);
+                continue;
+            }
             println!(
                 "{:<8} {:<56} {:>11} {:<17} {:>6}  {}",
                 row.part.name(),
@@ -127,7 +149,8 @@ impl Report {
                 structures.push(of(row));
             }
         }
-        let head: Vec<&str> = parts.iter().map(|part| part.name()).collect();
+        let unit = |part| self.rows.iter().find(|row| row.part == part).map_or("", |row| row.unit);
+        let head: Vec<String> = parts.iter().map(|part| format!("{}: {}", part.name(), unit(*part))).collect();
         println!("| structure | {} |\n|---|{}", head.join(" | "), "---|".repeat(head.len()));
         for structure in structures {
             let cells = parts.iter().map(|part| {
@@ -139,6 +162,10 @@ impl Report {
                 if sum("states") > 0 {
                     let (boundaries, states) = (grouped(sum("boundaries")), grouped(sum("states")));
                     cell += &format!(" in all {states} states of {boundaries} boundaries");
+                    let tried = rows.iter().filter(|row| row.tried > 0).count();
+                    if tried < rows.len() {
+                        cell += &format!(" of {tried} of {} operations", rows.len());
+                    }
                     if sum("states missed") > 0 {
                         cell += &format!(" but {}", sum("states missed"));
                     }
@@ -161,6 +188,27 @@ impl Report {
         }
     }
 
+    /// Prints after how long the others went on, over all structures.
+    fn print_histogram(&self) {
+        let mut kills = std::collections::BTreeMap::new();
+        self.rows
+            .iter()
+            .flat_map(|row| &row.after)
+            .for_each(|(below, count)| *kills.entry(*below).or_insert(0) += count);
+        let most = kills.values().copied().max().unwrap_or(0);
+        if most == 0 {
+            return;
+        }
+        println!("\nafter a kill, or several at the same moment, every role goes on\n");
+        let mut from = 0.0;
+        for (below, count) in &kills {
+            let to = *below as f64 / 1000.0;
+            let bar = "#".repeat((count * 50).div_ceil(most) as usize);
+            println!("{from:>7} to {to:>6} ms {:>9} {bar}", grouped(*count));
+            from = to;
+        }
+    }
+
     /// Prints the sum, and writes the JSON if it was asked for.
     ///
     /// # Errors
@@ -175,17 +223,29 @@ impl Report {
                 (of_part().map(|row| row.tried).sum::<u64>(), of_part().map(|row| row.found).sum::<u64>());
             println!("{:<8} {tried} tried, {found} violations", part.name());
         }
-        println!("in {seconds:.0} s\n");
+        println!("in {seconds:.0} s");
+        let skipped: Vec<&Row> = self.rows.iter().filter(|row| row.notes.starts_with(SKIPPED)).collect();
+        if !skipped.is_empty() {
+            println!("not tried for want of rights, or of what it takes: {}", skipped.len());
+            skipped.iter().for_each(|row| println!("  {} {}, {}", row.part.name(), row.name, row.notes));
+        }
+        println!();
         self.print_table(options);
+        self.print_histogram();
         if let Some(path) = &options.json {
             let rows = self.rows.iter().map(|row| {
                 let violations = row.violations.iter().map(|one| json!({ "what": one.what, "again": one.again }));
                 json!({
                     "part": row.part.name(), "name": row.name, "tried": row.tried, "unit": row.unit, "found": row.found,
-                    "notes": row.notes, "figures": row.figures, "violations": violations.collect::<Vec<_>>(),
+                    "notes": row.notes, "after_us": row.after, "figures": row.figures, "violations": violations.collect::<Vec<_>>(),
                 })
             });
-            let all = json!({ "seed": options.seed(), "seconds": seconds, "rows": rows.collect::<Vec<_>>() });
+            let all = json!({
+                "version": env!("CARGO_PKG_VERSION"), "part": options.part.name(), "only": options.only, "case": options.case,
+                "seconds_asked": options.seconds, "seed": options.seed(), "began": self.time, "seconds": seconds,
+                "kernel": kernel(), "processors": std::thread::available_parallelism().map_or(0, usize::from),
+                "user": nix::unistd::geteuid().as_raw(), "rows": rows.collect::<Vec<_>>(),
+            });
             std::fs::write(path, serde_json::to_string_pretty(&all)?)?;
         }
         Ok(())

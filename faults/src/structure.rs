@@ -25,6 +25,11 @@ pub trait Structure: Sync {
         Segment::named(name).size(64 << 10).peers(16).objects(8)
     }
 
+    /// Whether it has to stand on a disk: then it is not tried where nothing hangs on that.
+    fn on_disk(&self) -> bool {
+        false
+    }
+
     /// Where in an object of that place in the segment its control words are: what is damaged most.
     fn control(&self, object: Range<usize>) -> Vec<Range<usize>> {
         std::iter::once(object.start..object.end.min(object.start + 1024)).collect()

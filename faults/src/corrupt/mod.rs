@@ -18,6 +18,7 @@ use crate::calls::Page;
 use crate::options::{Options, Part};
 use crate::process::{self, Said};
 use crate::report::Row;
+use crate::scratch;
 use crate::watch;
 pub(crate) use image::{Image, NEIGHBOURS, images};
 pub(crate) use mutate::interesting;
@@ -33,11 +34,6 @@ const BATCH: u64 = 5_000;
 /// A row with so many findings is not gone on with.
 const ENOUGH: u64 = 20;
 
-/// A directory in memory, which goes with this process's value even if a child ends by a signal.
-pub(crate) fn directory() -> Result<tempfile::TempDir> {
-    Ok(tempfile::Builder::new().prefix("faults-").tempdir_in("/dev/shm")?)
-}
-
 /// Tries it on every structure; a row for each.
 ///
 /// # Errors
@@ -45,7 +41,7 @@ pub(crate) fn directory() -> Result<tempfile::TempDir> {
 /// If it cannot be tried.
 pub fn run(options: &Options) -> Result<Vec<Row>> {
     let subjects = all();
-    let directory = directory()?;
+    let directory = scratch::in_memory()?;
     let images = images(&subjects, options.seed(), directory.path())?;
     let (page, said) = (Page::new()?, Said::new()?);
     let wanted: Vec<usize> = (0..subjects.len()).filter(|index| options.wants(subjects[*index].name())).collect();

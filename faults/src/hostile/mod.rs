@@ -15,10 +15,11 @@ use anyhow::Result;
 use ipc_core::map::Mapping;
 
 use crate::calls::Page;
-use crate::corrupt::{Image, Subject, all, directory, images};
+use crate::corrupt::{Image, Subject, all, images};
 use crate::options::{Options, Part};
 use crate::process::{self, Said};
 use crate::report::Row;
+use crate::scratch;
 use crate::watch::{self, Ending};
 
 /// Words written in a full run, over all subjects together.
@@ -67,7 +68,7 @@ impl Trial<'_> {
 /// If it cannot be tried.
 pub fn run(options: &Options) -> Result<Vec<Row>> {
     let subjects = all();
-    let directory = directory()?;
+    let directory = scratch::in_memory()?;
     let images = images(&subjects, options.seed(), directory.path())?;
     let wanted: Vec<usize> = (0..subjects.len()).filter(|index| options.wants(subjects[*index].name())).collect();
     let (page, words) = (Page::new()?, Mapping::shared_anonymous(4096)?);

@@ -10,6 +10,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use super::{Outcome, nothing_half_made, typed, use_all};
 use crate::evidence::LONG;
 use crate::process::{self, Said};
+use crate::scratch;
 use crate::structure::{Stage, Structure};
 
 /// The calls that are made to fail, and how: as they do when something is short, broken, or forbidden.
@@ -117,11 +118,17 @@ fn descriptors() -> usize {
     (0..64).filter(is_open).count()
 }
 
+/// An error for whatever makes something durable.
+fn flushes(call: i64, _: [u64; 6]) -> Option<i32> {
+    matches!(call, libc::SYS_msync | libc::SYS_fsync | libc::SYS_fdatasync).then_some(libc::EIO)
+}
+
 /// A flush fails: number `case` of those of a durable segment, on a disk.
 pub(super) fn flush(stage: &Stage, structure: &'static dyn Structure, case: u64) -> Result<Option<Outcome>> {
-    let disk = tempfile::Builder::new().prefix("faults-").tempdir()?;
-    let flushes =
-        |call, _| matches!(call, libc::SYS_msync | libc::SYS_fsync | libc::SYS_fdatasync).then_some(libc::EIO);
+    if structure.on_disk() {
+        return own_flush(stage, structure, case);
+    }
+    let disk = scratch::on_disk()?;
     let options = || structure.segment("flushed").directory(disk.path());
     {
         let segment = options().create()?;
@@ -158,4 +165,52 @@ pub(super) fn flush(stage: &Stage, structure: &'static dyn Structure, case: u64)
     crate::evidence::note(refused, 0);
     ensure!(!hit || matches!(outcome, Outcome::Refused), "a flush failed, and nobody was told");
     Ok(hit.then_some(outcome))
+}
+
+/// A flush fails of those that a structure does itself as it is made and used: it is told of, for good.
+fn own_flush(stage: &Stage, structure: &'static dyn Structure, case: u64) -> Result<Option<Outcome>> {
+    let (refused, of_flush) = (stage.stopping(), &stage.evidence().lane(stage.evidence().lanes() - 1).other[1]);
+    let (hit, ended) = run_with(case, flushes, || {
+        if let Err(error) = use_all(stage, structure) {
+            crate::evidence::note(of_flush, u64::from(is_of_flush(&error)));
+            typed(error)?;
+            crate::evidence::note(refused, 1);
+        }
+        Ok(())
+    })?;
+    ended?;
+    let was_refused = crate::evidence::noted(refused) != 0;
+    crate::evidence::note(refused, 0);
+    ensure!(was_refused == hit, "a flush failed: {hit}; an error was returned: {was_refused}");
+    let said = Said::new()?;
+    process::survivor(&said, LONG, || {
+        let segment = match stage.options().open() {
+            Ok(segment) => segment,
+            // It failed before anybody could see the segment.
+            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let is_poisoned = matches!(segment.durable(), Err(Error::FlushFailed { .. }));
+        drop(segment);
+        ensure!(is_poisoned || crate::evidence::noted(of_flush) == 0, "a flush that failed is forgotten");
+        match if is_poisoned { structure.fill(stage) } else { structure.audit(stage) } {
+            Ok(()) => ensure!(!is_poisoned, "a flush failed, and others go on"),
+            // Or it was not made yet.
+            Err(error) => {
+                ensure!(is_of_flush(&error) == is_poisoned, "{error:#}");
+                typed(error)?;
+            }
+        }
+        Ok(())
+    })
+    .context("afterwards")?;
+    Ok(hit.then_some(Outcome::Refused))
+}
+
+/// Whether an error says that a flush failed.
+fn is_of_flush(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(cause.downcast_ref(), Some(Error::FlushFailed { .. }))
+            || matches!(cause.downcast_ref(), Some(ipc_ring::journal::JournalError::Poisoned { .. }))
+    })
 }

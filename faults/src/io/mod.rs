@@ -12,10 +12,10 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use crate::corrupt::directory;
 use crate::evidence::{Evidence, FEW};
 use crate::options::{Options, Part};
-use crate::report::Row;
+use crate::report::{self, Row};
+use crate::scratch;
 use crate::structure::{Stage, Structure};
 use crate::structures;
 
@@ -38,12 +38,15 @@ enum Outcome {
     Skipped(String),
 }
 
+/// The only one that takes a disk.
+const FLUSH: &str = "a flush fails";
+
 const TRIALS: [Trial; 7] = [
     Trial { name: "each system call fails once", case: inject::each_call },
     Trial { name: "limits of the process", case: limits::case },
     Trial { name: "a full file system", case: files::full },
     Trial { name: "a read-only file system", case: files::read_only },
-    Trial { name: "a flush fails", case: inject::flush },
+    Trial { name: FLUSH, case: inject::flush },
     Trial { name: "truncated, with the guard", case: loss::guarded },
     Trial { name: "truncated, without the guard", case: loss::unguarded },
 ];
@@ -55,8 +58,9 @@ const TRIALS: [Trial; 7] = [
 /// If it cannot be tried.
 pub fn run(options: &Options) -> Result<Vec<Row>> {
     let mut wanted = Vec::new();
-    for structure in structures::all() {
-        for trial in &TRIALS {
+    for structure in structures::all_and_on_disk() {
+        // Of one on a disk what it flushes itself; all else is tried in memory.
+        for trial in TRIALS.iter().filter(|trial| !structure.on_disk() || trial.name == FLUSH) {
             let name = format!("{}: {}", structure.name(), trial.name);
             if options.wants(&name) {
                 wanted.push((structure, trial, name));
@@ -67,7 +71,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
     for (structure, trial, name) in &wanted {
         let end = options.share(wanted.len());
         let mut row = Row::new(Part::Io, name.as_str(), "refusals");
-        let directory = directory()?;
+        let directory = scratch::of(*structure)?;
         let stage = stage(*structure, directory.path())?;
         let (mut refused, mut done) = (0, 0);
         for case in options.case.map_or(0..u64::MAX, |case| case..case + 1) {
@@ -77,7 +81,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
             match (trial.case)(&stage.case(case), *structure, case) {
                 Ok(None) => break,
                 Ok(Some(Outcome::Skipped(why))) => {
-                    row.notes = format!("skipped: {why}");
+                    row.notes = format!("{}{why}", report::SKIPPED);
                     eprintln!("io: {name} skipped: {why}");
                     break;
                 }

@@ -17,11 +17,11 @@ use anyhow::{Context, Result, ensure};
 use ipc_core::map::Mapping;
 use nix::sys::wait::WaitStatus;
 
-use crate::corrupt::directory;
 use crate::evidence::{Evidence, FEW, LONG};
 use crate::options::{Options, Part};
 use crate::process::{self, Child, Said};
 use crate::report::Row;
+use crate::scratch;
 use crate::structure::{Stage, Structure};
 use crate::structures;
 
@@ -67,7 +67,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
     for (structure, race, name) in &wanted {
         let end = options.share(wanted.len() + pids.len());
         let mut row = Row::new(Part::Races, name.as_str(), "rounds");
-        let directory = directory()?;
+        let directory = scratch::in_memory()?;
         let stage = stage(*structure, directory.path())?;
         for round in options.case.map_or(0..ROUNDS, |case| case..case + 1) {
             if row.found >= ENOUGH || end.is_some_and(|end| Instant::now() >= end) {

@@ -13,11 +13,11 @@ use nix::unistd::{ForkResult, Pid, fork, getgid, getuid};
 
 use super::claims::is_claim;
 use super::{ENOUGH, ROUNDS, audit, clear, ended, stage};
-use crate::corrupt::directory;
 use crate::evidence::LONG;
 use crate::options::{Options, Part};
 use crate::process::{self, Said};
-use crate::report::Row;
+use crate::report::{self, Row};
+use crate::scratch;
 use crate::structure::{Operation, Stage, Structure};
 
 /// Where the kernel is told which pid was the last one given.
@@ -35,7 +35,7 @@ pub(super) fn name(structure: &'static dyn Structure) -> String {
 /// All rounds with one structure.
 pub(super) fn run(options: &Options, structure: &'static dyn Structure, end: Option<Instant>) -> Result<Row> {
     let mut row = Row::new(Part::Races, name(structure), "rounds");
-    let directory = directory()?;
+    let directory = scratch::in_memory()?;
     let stage = stage(structure, directory.path())?;
     for round in options.case.map_or(0..ROUNDS, |case| case..case + 1) {
         if row.found >= ENOUGH || end.is_some_and(|end| Instant::now() >= end) {
@@ -47,7 +47,7 @@ pub(super) fn run(options: &Options, structure: &'static dyn Structure, end: Opt
         if let Err(error) = outcome {
             let error = format!("{error:#}");
             if let Some(why) = error.strip_prefix(SKIPPED) {
-                row.notes = format!("skipped: {why}");
+                row.notes = format!("{}{why}", report::SKIPPED);
                 eprintln!("races: {} skipped: {why}", row.name);
                 break;
             }

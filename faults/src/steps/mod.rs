@@ -29,12 +29,16 @@ use crate::options::{Options, Part};
 use crate::process::{self, Said};
 use crate::report::Row;
 use crate::rng::Rng;
+use crate::scratch;
 use crate::structure::{Operation, SEGMENT, Stage, Structure};
 use crate::structures;
 use trace::{At, Traced};
 
 /// Beside the first boundary of every state the full run kills at so many others of each operation, drawn by lot.
 const OTHERS: usize = 100;
+
+/// What is counted.
+const UNIT: &str = "kill points";
 
 /// So often a process is sent to a boundary before it is missed.
 const ATTEMPTS: usize = 5;
@@ -52,7 +56,7 @@ const OTHERS_OF_STATE: usize = 4;
 /// If an operation cannot be done at all.
 pub fn run(options: &Options) -> Result<Vec<Row>> {
     let mut tried = Vec::new();
-    for (index, structure) in structures::all().into_iter().enumerate() {
+    for (index, structure) in structures::all_and_on_disk().into_iter().enumerate() {
         let named = |operation: Operation| (format!("{}: {}", structure.name(), operation.name), operation);
         let mut operations: Vec<_> = structure.operations().into_iter().map(named).collect();
         operations.retain(|(name, _)| options.wants(name));
@@ -78,10 +82,12 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
             if index > 0 && end.is_some_and(|end| Instant::now() >= end) {
                 let left = operations.len() - index;
                 eprintln!("steps: {}: no time for {left} of {} operations", structure.name(), operations.len());
+                // Of these it is told that they were not tried.
+                rows.extend(operations[index..].iter().map(|(name, _)| Row::new(Part::Steps, name.clone(), UNIT)));
                 break;
             }
             let end = end.map(|end| part(end, operations.len() - index));
-            let mut row = Row::new(Part::Steps, name.clone(), "kill points");
+            let mut row = Row::new(Part::Steps, name.clone(), UNIT);
             if let Err(error) = try_operation(options, *structure, operation, end, &mut row) {
                 row.violation(options, options.case.unwrap_or(0), format!("without anybody killed: {error:#}"));
             }
@@ -160,7 +166,7 @@ fn try_operation(
     end: Option<Instant>,
     row: &mut Row,
 ) -> Result<()> {
-    let directory = tempfile::Builder::new().prefix("faults-steps-").tempdir_in("/dev/shm")?;
+    let directory = scratch::of(structure)?;
     let evidence = Arc::new(Evidence::new(structure.lanes() + 1, structure.counted_messages().min(FEW))?);
     let stage = Stage::new(structure, directory.path(), evidence);
     let said = Said::new()?;

@@ -1,13 +1,15 @@
 //! What a process can do with a journal: each of these is killed behind its instructions.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use ipc_core::Segment;
-use ipc_ring::journal::{Appender, Journal, JournalError};
+use ipc_ring::journal::{Acknowledge, Appender, Journal, JournalError};
 
 use super::notes::Follower;
 use super::{
-    APPENDERS, CAPACITY, NAME, VISITOR, abort, append, append_in_place, appender, appenders, fill_up, open, options,
-    tell,
+    APPENDERS, CAPACITY, NAME, VISITOR, abort, append, append_durably, append_in_place, appender, appenders, fill_up,
+    open, options, tell,
 };
 use crate::message::LONGEST;
 use crate::structure::{Act, Operation, Stage};
@@ -123,6 +125,47 @@ pub(super) fn operations() -> Vec<Operation> {
             checkpoint(journal)
         }),
     ]
+}
+
+/// Those in which something is made durable, where it can be.
+pub(super) fn on_disk() -> Vec<Operation> {
+    let operation = |name, arrange, prepare| Operation { name, arrange, prepare, check: None };
+    let filled: fn(&Stage) -> Result<()> = Stage::furnish;
+    let mut all = vec![
+        operation("flush", filled, |stage| {
+            let journal = open(&stage.attach()?)?;
+            append(&mut appender(&journal)?, stage, 0)?;
+            act(move || tell(journal.flush().map(drop)))
+        }),
+        operation("append and wait until it is durable", filled, |stage| {
+            let (journal, stage) = (open(&stage.attach()?)?, stage.clone());
+            let mut appender = tell(journal.appender(Acknowledge::EveryCommit))?;
+            act(move || tell(append_durably(&mut appender, &stage, 0)))
+        }),
+        operation("append a batch and flush it", filled, |stage| {
+            let (journal, stage) = (open(&stage.attach()?)?, stage.clone());
+            let mode = Acknowledge::Batch { bytes: 1 << 20, within: Duration::from_secs(60) };
+            let mut appender = tell(journal.appender(mode))?;
+            act(move || {
+                (0..3).try_for_each(|_| tell(append_durably(&mut appender, &stage, 0)))?;
+                tell(appender.flush().map(drop))
+            })
+        }),
+        operation("flush round the end", before_the_end, |stage| {
+            let journal = open(&stage.attach()?)?;
+            append(&mut appender(&journal)?, stage, 0)?;
+            act(move || tell(journal.flush().map(drop)))
+        }),
+        operation("flush behind a dead one's claim", filled, |stage| {
+            let journal = open(&stage.attach()?)?;
+            after_dead_claim(stage)?;
+            append(&mut appender(&journal)?, stage, 1)?;
+            act(move || tell(journal.flush().map(drop)))
+        }),
+    ];
+    let made_durable = ["create", "open", "open after a death", "close", "append, and make room", "checkpoint"];
+    all.extend(operations().into_iter().filter(|operation| made_durable.contains(&operation.name)));
+    all
 }
 
 fn act(act: impl FnMut() -> Result<()> + 'static) -> Result<Act> {

@@ -1,6 +1,6 @@
 //! The journal: two who append, one who reads by a named cursor, one who opens it, looks at all of it, and closes it.
 //!
-//! It is tried in memory, where nothing can be made durable: what is shown is what the death of processes leaves, not what the loss of power does.
+//! It is tried in memory, where nothing can be made durable, and on a disk, where records are flushed as well: what is shown is what the death of processes leaves, not what the loss of power does.
 
 mod acts;
 mod notes;
@@ -22,10 +22,14 @@ use crate::structure::{Actor, Operation, Stage, Structure};
 use notes::Follower;
 
 /// A journal of the smallest size.
-struct Log;
+struct Log {
+    on_disk: bool,
+}
 
-/// It.
-pub(super) const JOURNAL: &dyn Structure = &Log;
+/// In memory.
+pub(super) const JOURNAL: &dyn Structure = &Log { on_disk: false };
+/// Where it can be made durable.
+pub(super) const ON_DISK: &dyn Structure = &Log { on_disk: true };
 
 const NAME: &str = "log";
 /// The reader's cursor.
@@ -50,7 +54,11 @@ fn options() -> JournalOptions {
 
 impl Structure for Log {
     fn name(&self) -> &'static str {
-        "journal"
+        if self.on_disk { "journal on a disk" } else { "journal" }
+    }
+
+    fn on_disk(&self) -> bool {
+        self.on_disk
     }
 
     fn segment(&self, name: &str) -> SegmentOptions {
@@ -106,19 +114,26 @@ impl Structure for Log {
         }
         follower.acknowledge(stage);
         ensure!(follower.try_take(stage)?, "nothing to read");
+        if self.on_disk {
+            tell(journal.flush())?;
+            for (lane, appender) in appenders.iter_mut().enumerate() {
+                tell(appender.set_acknowledge(Acknowledge::EveryCommit))?;
+                tell(append_durably(appender, stage, lane))?;
+            }
+        }
         Ok(())
     }
 
     fn operations(&self) -> Vec<Operation> {
-        acts::operations()
+        if self.on_disk { acts::on_disk() } else { acts::operations() }
     }
 
     fn actors(&self) -> Vec<Actor> {
-        storm::actors()
+        storm::actors(self.on_disk)
     }
 
     fn audit(&self, stage: &Stage) -> Result<()> {
-        audit(stage)
+        audit(stage, self.on_disk)
     }
 
     fn exercise(&self, segment: &Segment, rng: &mut Rng, calls: &mut Calls<'_>) {
@@ -157,9 +172,18 @@ fn append_by(
     let (sequence, mut bytes) = (noted(&notes.done), Vec::new());
     message::write(lane, sequence, &mut bytes);
     note(&notes.begun, sequence + 1);
-    push(appender, &bytes)?;
+    match push(appender, &bytes) {
+        // Appended it is.
+        Ok(()) | Err(JournalError::NotYetDurable { .. }) => {}
+        Err(error) => return Err(error),
+    }
     note(&notes.done, sequence + 1);
     Ok(())
+}
+
+/// The same, and waits until it is durable, if the appender has that done.
+fn append_durably(appender: &mut Appender, stage: &Stage, lane: usize) -> Result<(), JournalError> {
+    append_by(appender, stage, lane, |appender, bytes| appender.push(bytes).map(drop))
 }
 
 fn append(appender: &mut Appender, stage: &Stage, lane: usize) -> Result<()> {
@@ -199,7 +223,7 @@ fn find_or_make(segment: &Segment, stage: &Stage) -> Result<Journal> {
     }
 }
 
-fn audit(stage: &Stage) -> Result<()> {
+fn audit(stage: &Stage, on_disk: bool) -> Result<()> {
     let segment = stage.attach()?;
     let journal = find_or_make(&segment, stage).context("opening")?;
     let report = journal.report();
@@ -237,6 +261,16 @@ fn audit(stage: &Stage) -> Result<()> {
             while follower.try_take(stage)? {}
             follower.acknowledge(stage);
         }
+    }
+    if on_disk {
+        // Whoever was to lead is dead.
+        let end = tell(journal.end())?;
+        ensure!(journal.durable() <= end, "{} is durable of {end}", journal.durable());
+        ensure!(tell(journal.flush()).context("flushing, afterwards")? >= end, "not all was flushed");
+        tell(appenders[0].set_acknowledge(Acknowledge::EveryCommit))?;
+        tell(append_durably(&mut appenders[0], stage, 0)).context("durably, afterwards")?;
+        tell(appenders[0].set_acknowledge(Acknowledge::Async))?;
+        ensure!(journal.durable() > end, "what was acknowledged is not durable: {} of {end}", journal.durable());
     }
     fill_up(&mut appenders, stage)?;
     drop(appenders);
@@ -298,11 +332,13 @@ mod tests {
 
     use super::*;
 
+    const LOG: Log = Log { on_disk: false };
+
     #[test]
     fn a_whole_journal_needs_no_mending_and_a_damaged_one_does() {
-        let segment = Log.segment("mending").create().unwrap();
+        let segment = LOG.segment("mending").create().unwrap();
         segment.unlink().unwrap();
-        Log.create(&segment).unwrap();
+        LOG.create(&segment).unwrap();
         let journal = open(&segment).unwrap();
         let mut appender = appender(&journal).unwrap();
         (0..100).for_each(|length| _ = appender.try_push(&vec![3; length]).unwrap());
@@ -313,7 +349,7 @@ mod tests {
         let file = std::fs::File::from(segment.segment_fd().unwrap().try_clone_to_owned().unwrap());
         file.read_exact_at(&mut whole, 0).unwrap();
         let mut image = whole.clone();
-        Log.mend(&mut image, object.clone());
+        LOG.mend(&mut image, object.clone());
         assert!(image == whole);
         // What the superblock, a header and a frame say, and what stands behind a frame.
         let at = format::journal::begins(&object);
@@ -326,7 +362,7 @@ mod tests {
             let mut image = whole.clone();
             image[byte] ^= 1;
             let damaged = image.clone();
-            Log.mend(&mut image, object.clone());
+            LOG.mend(&mut image, object.clone());
             assert!(image != damaged, "{byte}");
         }
     }

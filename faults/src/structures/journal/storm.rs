@@ -5,19 +5,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ipc_core::Error;
-use ipc_ring::journal::{Journal, JournalError};
+use ipc_ring::journal::{Acknowledge, Journal, JournalError};
 
 use super::notes::{Follower, HAS_CURSOR};
-use super::{APPENDERS, CURSOR, READER, VISITOR, abort, append_by, append_in_place, appender, open, tell};
+use super::{APPENDERS, CURSOR, READER, VISITOR, abort, append_by, append_in_place, open, tell};
 use crate::evidence::{note, noted};
 use crate::message;
 use crate::rng::Rng;
 use crate::structure::{Actor, Stage};
 
 /// In the order of their lanes.
-pub(super) fn actors() -> Vec<Actor> {
+pub(super) fn actors(on_disk: bool) -> Vec<Actor> {
+    let run = if on_disk { appending_durably } else { appending };
     vec![
-        Actor { role: "appender", processes: APPENDERS, run: appending, intrude: None },
+        Actor { role: "appender", processes: APPENDERS, run, intrude: None },
         Actor { role: "reader", processes: 1, run: reading, intrude: Some(intrude) },
         Actor { role: "opener", processes: 1, run: opening, intrude: None },
     ]
@@ -67,13 +68,26 @@ fn rng(stage: &Stage) -> Rng {
     Rng::of(stage.case, (stage.lane as u64) << 32 | noted(&stage.notes().claims))
 }
 
+/// In every mode of acknowledging that there is.
+fn appending_durably(stage: &Stage) -> Result<()> {
+    append_in(stage, &|rng| match rng.below(3) {
+        0 => Acknowledge::EveryCommit,
+        1 => Acknowledge::Batch { bytes: 4096, within: Duration::from_millis(1) },
+        _ => Acknowledge::Async,
+    })
+}
+
 fn appending(stage: &Stage) -> Result<()> {
+    append_in(stage, &|_| Acknowledge::Async)
+}
+
+fn append_in(stage: &Stage, mode: &dyn Fn(&mut Rng) -> Acknowledge) -> Result<()> {
     let (lane, mut rng) = (stage.lane, rng(stage));
     stage.evidence().settle(lane);
     while !stage.is_stopping() {
         let journal = come(stage)?;
         for _ in 0..1 + rng.below(4) {
-            let mut appender = appender(&journal)?;
+            let mut appender = tell(journal.appender(mode(&mut rng)))?;
             for _ in 0..rng.below(4000) {
                 // As many as can be counted, and some for the survivor.
                 if noted(&stage.notes().begun) + 10_000 > stage.evidence().messages() {
