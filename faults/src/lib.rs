@@ -49,12 +49,9 @@ pub fn run(options: &Options) -> Result<Report> {
         };
         report.add(options, rows);
     }
-    if let (true, Some(only)) = (report.is_empty(), &options.only) {
-        bail!(
-            "nothing of {} is called {only:?}{}",
-            options.part.name(),
-            if options.case.is_some() { ": a case needs the whole name" } else { "" }
-        );
+    if report.is_empty() && !options.only.is_empty() {
+        let hint = if options.case.is_some() { ": a case needs the whole name" } else { "" };
+        bail!("nothing of {} is called {:?}{hint}", options.part.name(), options.only);
     }
     report.finish(options)?;
     Ok(report)

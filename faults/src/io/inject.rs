@@ -211,6 +211,6 @@ fn own_flush(stage: &Stage, structure: &'static dyn Structure, case: u64) -> Res
 fn is_of_flush(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         matches!(cause.downcast_ref(), Some(Error::FlushFailed { .. }))
-            || matches!(cause.downcast_ref(), Some(ipc_ring::journal::JournalError::Poisoned { .. }))
+            || matches!(cause.downcast_ref(), Some(ipc_ring::journal::JournalError::Poisoned))
     })
 }
