@@ -1,6 +1,6 @@
 //! What the world will do to every structure in shared memory, done on purpose, counted, and its damage told: see docs/FAULTS.md.
 //!
-//! `cargo run --release -p faults -- [PART] [--seconds N] [--seed S] [--only NAME] [--case K] [--json FILE]` prints a table of what was tried and what was found, and ends
+//! `cargo run --release -p faults -- [PART] [--seconds N] [--seed S] [--only NAME]… [--case K] [--json FILE]` prints a table of what was tried and what was found, and ends
 //! with 1 if anything was. What it prints of a finding is the command that does the same again.
 //!
 //! A structure is under all of it by implementing [`Structure`](structure::Structure) and standing in [`structures::all`].

@@ -56,7 +56,7 @@ fn what_a_killed_run_leaves_the_next_one_removes() {
     assert!(!is_empty(temporary.path()));
     // Its children hold it for as long as they take to die.
     wait_until(|| {
-        _ = suite(temporary.path(), &["steps", "--only", "nothing"]).status().unwrap();
+        _ = suite(temporary.path(), &["steps", "--only", "no such name"]).status().unwrap();
         is_empty(temporary.path())
     });
 }
@@ -65,7 +65,7 @@ fn what_a_killed_run_leaves_the_next_one_removes() {
 fn a_name_that_nothing_has_is_an_error() {
     let temporary = tempfile::tempdir().unwrap();
     let status = |arguments: &[&str]| suite(temporary.path(), arguments).status().unwrap().code();
-    assert_eq!(status(&["steps", "--only", "nothing", "--seconds", "1"]), Some(1));
+    assert_eq!(status(&["steps", "--only", "no such name", "--seconds", "1"]), Some(1));
     // A part of a name is none of a case's.
     assert_eq!(status(&["io", "--only", "spsc ring of words: a full", "--case", "0"]), Some(1));
     assert_eq!(status(&["io", "--only", "spsc ring of words: limits of the process", "--case", "0"]), Some(0));
