@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -393,13 +392,18 @@ fn found(copy: &Path, part: Part) -> Outcome<(Option<String>, f64)> {
     if !built.status.success() {
         return Err(format!("it cannot be built: {}", String::from_utf8_lossy(&built.stderr)).into());
     }
-    let begun = Instant::now();
     let output = cargo(run, &[&["--"], &arguments[..]].concat())?;
-    let seconds = begun.elapsed().as_secs_f64();
+    let text = String::from_utf8_lossy(&output.stdout);
+    // As it says itself: "in 5.1 s", "test result: … finished in 5.10s".
+    let seconds = text.lines().find_map(|line| {
+        let (before, said) = line.rsplit_once("in ")?;
+        let is_it = before.is_empty() || before.ends_with("finished ");
+        is_it.then(|| said.trim_end_matches('s').trim().parse().ok())?
+    });
+    let seconds = seconds.unwrap_or(f64::NAN);
     if output.status.success() {
         return Ok((None, seconds));
     }
-    let text = String::from_utf8_lossy(&output.stdout);
     let told = text.lines().find_map(|line| match part {
         Suite(_) => line.trim_start().strip_prefix("FOUND "),
         Models(_) | PowerCuts(_) => line.strip_prefix("test ")?.strip_suffix(" ... FAILED"),

@@ -1,6 +1,6 @@
 //! What the world will do to every structure in shared memory, done on purpose, counted, and its damage told: see docs/FAULTS.md.
 //!
-//! `cargo run --release -p faults -- [PART] [--seconds N] [--seed S] [--only NAME] [--case K] [--json FILE]` prints a table of what was tried and what was found, and ends
+//! `cargo run --release -p faults -- [PART] [--seconds N] [--seed S] [--only NAME]… [--case K] [--json FILE]` prints a table of what was tried and what was found, and ends
 //! with 1 if anything was. What it prints of a finding is the command that does the same again.
 //!
 //! A structure is under all of it by implementing [`Structure`](structure::Structure) and standing in [`structures::all`].
@@ -49,12 +49,9 @@ pub fn run(options: &Options) -> Result<Report> {
         };
         report.add(options, rows);
     }
-    if let (true, Some(only)) = (report.is_empty(), &options.only) {
-        bail!(
-            "nothing of {} is called {only:?}{}",
-            options.part.name(),
-            if options.case.is_some() { ": a case needs the whole name" } else { "" }
-        );
+    if report.is_empty() && !options.only.is_empty() {
+        let hint = if options.case.is_some() { ": a case needs the whole name" } else { "" };
+        bail!("nothing of {} is called {:?}{hint}", options.part.name(), options.only);
     }
     report.finish(options)?;
     Ok(report)

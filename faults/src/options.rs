@@ -60,9 +60,9 @@ pub struct Options {
     /// What all that is random follows from; another one each time without it.
     #[arg(long, value_parser = number)]
     pub seed: Option<u64>,
-    /// Only what has this in its name: a structure, an operation, a way to do harm.
+    /// Only what has this in its name: a structure, an operation, a way to do harm. Given several times: any of these.
     #[arg(long)]
-    pub only: Option<String>,
+    pub only: Vec<String>,
     /// Only the case of this number, as a finding names it, of the one thing that `--only` is the whole name of.
     #[arg(long, requires = "only")]
     pub case: Option<u64>,
@@ -82,12 +82,9 @@ fn number(text: &str) -> Result<u64, std::num::ParseIntError> {
 impl Options {
     /// Whether something of this name is asked for.
     pub fn wants(&self, name: &str) -> bool {
-        match (&self.only, self.case) {
-            (None, _) => true,
-            (Some(only), None) => name.contains(only.as_str()),
-            // Not what else has that name in its own.
-            (Some(only), Some(_)) => name == only,
-        }
+        // With a case not what else has that name in its own.
+        let is_one = |only: &String| if self.case.is_some() { name == only } else { name.contains(only.as_str()) };
+        self.only.is_empty() || self.only.iter().any(is_one)
     }
 
     /// What all that is random follows from; the same for the whole run.
@@ -124,6 +121,8 @@ mod tests {
             Options::parse_from(["faults", "steps", "--seed", "0x10", "--only", "spsc ring: push", "--case", "7"]);
         assert_eq!((options.part, options.seed(), options.case), (Part::Steps, 16, Some(7)));
         assert!(options.wants("spsc ring: push") && !options.wants("spsc ring: push a slice"));
+        let several = Options::parse_from(["faults", "steps", "--only", "cell", "--only", "pop"]);
+        assert!(several.wants("cell: write") && several.wants("spsc ring: pop") && !several.wants("spsc ring: push"));
         let again = options.again(Part::Steps, "spsc ring: push", 7);
         assert!(again.ends_with("-- steps --seed 0x10 --only \"spsc ring: push\" --case 7"), "{again}");
     }

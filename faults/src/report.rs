@@ -223,7 +223,7 @@ impl Report {
                 (of_part().map(|row| row.tried).sum::<u64>(), of_part().map(|row| row.found).sum::<u64>());
             println!("{:<8} {tried} tried, {found} violations", part.name());
         }
-        println!("in {seconds:.0} s");
+        println!("in {seconds:.1} s");
         let skipped: Vec<&Row> = self.rows.iter().filter(|row| row.notes.starts_with(SKIPPED)).collect();
         if !skipped.is_empty() {
             println!("not tried for want of rights, or of what it takes: {}", skipped.len());

@@ -9,19 +9,23 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use tempfile::TempDir;
 
 use crate::structure::Structure;
 
-/// What their names begin with.
-const PREFIX: &str = "faults-";
+/// What the names of the two begin with. Nothing else has such a name: what does, and is not locked, is removed.
+const OF_A_RUN: &str = "faults.run-";
+
+/// What the names of others begin with.
+const OTHER: &str = "faults-";
 
 /// Where segments are if nothing else is said.
 const MEMORY: &str = "/dev/shm";
@@ -38,7 +42,7 @@ static SCRATCH: OnceLock<[PathBuf; 2]> = OnceLock::new();
 ///
 /// If it cannot be made.
 pub fn in_memory() -> Result<TempDir> {
-    make(SCRATCH.get().map_or(Path::new(MEMORY), |[memory, _]| memory))
+    make(SCRATCH.get().map_or(Path::new(MEMORY), |[memory, _]| memory), OTHER)
 }
 
 /// A new directory where temporary files are: on a disk, unless that is in memory too.
@@ -48,7 +52,7 @@ pub fn in_memory() -> Result<TempDir> {
 /// If it cannot be made.
 pub fn on_disk() -> Result<TempDir> {
     let temporary = std::env::temp_dir();
-    make(SCRATCH.get().map_or(&temporary, |[_, disk]| disk))
+    make(SCRATCH.get().map_or(&temporary, |[_, disk]| disk), OTHER)
 }
 
 /// Whether a file that is made there can be made durable.
@@ -66,8 +70,8 @@ pub fn of(structure: &dyn Structure) -> Result<TempDir> {
     if structure.on_disk() { on_disk() } else { in_memory() }
 }
 
-fn make(parent: &Path) -> Result<TempDir> {
-    let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent);
+fn make(parent: &Path, prefix: &str) -> Result<TempDir> {
+    let directory = tempfile::Builder::new().prefix(prefix).tempdir_in(parent);
     directory.with_context(|| format!("a directory in {}", parent.display()))
 }
 
@@ -77,12 +81,13 @@ fn make(parent: &Path) -> Result<TempDir> {
 ///
 /// If there are no directories or processes to be had.
 pub fn with(body: impl FnOnce() -> ExitCode) -> Result<ExitCode> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD].into_iter().collect();
+    let before = signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     let temporary = std::env::temp_dir();
+    // From here on a signal waits until there is somebody to remove them.
     let held = [Held::new(Path::new(MEMORY))?, Held::new(&temporary)?];
     // The first time that it is set.
     let _ = SCRATCH.set(held.each_ref().map(|held| held.directory.path().to_owned()));
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD].into_iter().collect();
-    let before = signals.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
     // SAFETY: this process has one thread, so the child may do whatever the parent may.
     let child = match unsafe { fork() }? {
         ForkResult::Parent { child } => child,
@@ -97,7 +102,7 @@ pub fn with(body: impl FnOnce() -> ExitCode) -> Result<ExitCode> {
     };
     let status = loop {
         match signals.wait()? {
-            Signal::SIGCHLD => match waitpid(child, Some(nix::sys::wait::WaitPidFlag::WNOHANG))? {
+            Signal::SIGCHLD => match waitpid(child, Some(WaitPidFlag::WNOHANG))? {
                 WaitStatus::Exited(_, status) => break status,
                 WaitStatus::Signaled(_, signal, _) => {
                     eprintln!("the suite was ended by {signal}");
@@ -114,7 +119,7 @@ pub fn with(body: impl FnOnce() -> ExitCode) -> Result<ExitCode> {
             }
         }
     };
-    drop(held);
+    held.into_iter().for_each(Held::remove);
     before.thread_set_mask()?;
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
 }
@@ -122,20 +127,33 @@ pub fn with(body: impl FnOnce() -> ExitCode) -> Result<ExitCode> {
 /// A directory of this run's, which it holds a lock on.
 struct Held {
     directory: TempDir,
-    _lock: File,
+    lock: File,
 }
+
+/// How long those who were killed may take to die.
+const DYING: Duration = Duration::from_secs(10);
 
 impl Held {
     fn new(parent: &Path) -> Result<Self> {
         remove_stale(parent);
         loop {
-            let directory = make(parent)?;
+            let directory = make(parent, OF_A_RUN)?;
             std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o700))?;
             let lock = File::open(directory.path())?;
             // Another run that begins may take it for stale until then.
             if lock.try_lock().is_ok() && directory.path().exists() {
-                return Ok(Self { directory, _lock: lock });
+                return Ok(Self { directory, lock });
             }
+        }
+    }
+
+    /// Removes it, when all have died that were started: they hold the lock too, and may be about to make a file.
+    fn remove(self) {
+        let Self { directory, lock } = self;
+        drop(lock);
+        let begun = Instant::now();
+        while File::open(directory.path()).is_ok_and(|again| again.try_lock().is_err()) && begun.elapsed() < DYING {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -143,7 +161,7 @@ impl Held {
 /// Removes what runs left that were killed.
 fn remove_stale(parent: &Path) {
     let Ok(entries) = std::fs::read_dir(parent) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(OF_A_RUN)) {
         let path = entry.path();
         // Somebody else's cannot be opened.
         let is_ours = entry.file_type().is_ok_and(|kind| kind.is_dir());
