@@ -7,11 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::SystemTime;
 
 use common::{Named, role, start};
+use ipc_core::sync::Ordering;
 use ipc_core::{Error, ObjectKind, Segment};
-use ipc_ring::Side;
 use ipc_ring::spsc::{
     Consumer, Producer, RecordConsumer, RecordProducer, RecordRing, Ring, RingView, SideState, Stats,
 };
+use ipc_ring::{Side, mpmc, mpsc};
 
 fn rings(what: &str) -> Named {
     let named = Named::create(what, 1 << 20);
@@ -163,4 +164,100 @@ fn what_is_no_ring_is_not_looked_at_as_one() {
     assert!(matches!(RingView::open(&view, "nothing"), Err(Error::ObjectNotFound { .. })));
     let stats = RingView::open(&view, "typed").unwrap().stats();
     assert_eq!(stats.published, Stats::default().published);
+}
+
+#[test]
+fn lanes_with_one_consumer() {
+    let named = Named::create("lanes", 1 << 20);
+    let options = mpsc::Options::new(100).lanes(3);
+    let ring = mpsc::Ring::<u32>::create(&named.segment, "lanes", options).unwrap();
+    let records = mpsc::RecordRing::create(&named.segment, "records", mpsc::Options::new(4096).lanes(2)).unwrap();
+    let view = Segment::named(&named.name).open_read_only().unwrap();
+    let watched = mpsc::RingView::open(&view, "lanes").unwrap();
+    assert_eq!((watched.lanes(), watched.places(), watched.is_of_records()), (3, 1, false));
+    assert_eq!((watched.producer_side(0), watched.producer_side(3)), (Some(SideState::Awaited), None));
+    let (mut one, mut two) = (ring.producer().unwrap(), ring.producer().unwrap());
+    let mut consumer = ring.consumer().unwrap();
+    one.push_slice(&[1; 40]).unwrap();
+    two.push_slice(&[2; 50]).unwrap();
+    for _ in 0..30 {
+        consumer.pop().unwrap();
+    }
+    consumer.acknowledge();
+    let stats = watched.stats();
+    assert_eq!((stats.published, stats.published_bytes, stats.consumed), (90, 360, 30));
+    assert_eq!((stats.capacity, stats.in_use), (300, 60));
+    assert_eq!(stats, ring.stats());
+    assert_eq!(watched.lane_stats(1).unwrap().published, 50);
+    assert_eq!(watched.lane_stats(3), None);
+    assert!(matches!(watched.producer_side(0), Some(SideState::Held(peer)) if peer.pid == std::process::id()));
+    assert!(matches!(watched.consumer_side(), Some(SideState::Held(_))));
+    drop(one);
+    two.give_up();
+    drop(consumer);
+    let sides = [0, 1, 2].map(|lane| watched.producer_side(lane).unwrap());
+    assert_eq!(sides, [SideState::Closed, SideState::GaveUp, SideState::Awaited]);
+    assert_eq!(sides, [0, 1, 2].map(|lane| ring.producer_side(lane).unwrap()));
+    assert_eq!(watched.consumer_side(), Some(SideState::Closed));
+    assert_eq!(watched.consumers(), []);
+
+    records.producer().unwrap().push(b"eleven byte").unwrap();
+    let watched = mpsc::RingView::open(&view, "records").unwrap();
+    assert!(watched.is_of_records());
+    assert_eq!((watched.stats().published, watched.stats().published_bytes), (1, 11));
+    assert_eq!(watched.stats(), records.stats());
+}
+
+#[test]
+fn lanes_with_many_consumers() {
+    let named = Named::create("shared", 1 << 20);
+    let options = mpmc::Options::new(100).lanes(2).consumers(3);
+    let ring = mpmc::Ring::<u64>::create(&named.segment, "lanes", options).unwrap();
+    let view = Segment::named(&named.name).open_read_only().unwrap();
+    let watched = mpmc::RingView::open(&view, "lanes").unwrap();
+    assert_eq!((watched.lanes(), watched.places(), watched.consumer_side()), (2, 3, None));
+    let mut producer = ring.producer().unwrap();
+    let (mut one, mut two) = (ring.consumer().unwrap(), ring.consumer().unwrap());
+    producer.push_slice(&[7; 60]).unwrap();
+    for consumer in [&mut one, &mut two] {
+        consumer.pop().unwrap();
+        consumer.acknowledge();
+    }
+    assert_eq!(watched.stats(), ring.stats());
+    assert_eq!((watched.stats().published, watched.stats().consumed), (60, 2));
+    assert_eq!(watched.lane_stats(0), ring.lane_stats(0));
+    assert_eq!(watched.consumers(), ring.consumers());
+    let seen: Vec<_> = watched.consumers().iter().map(|info| (info.place, info.alive, info.messages)).collect();
+    assert_eq!(seen, [(0, true, 1), (1, true, 1)]);
+    drop((one, two));
+    assert_eq!(watched.consumers(), []);
+}
+
+#[test]
+fn what_is_no_ring_of_lanes_is_not_looked_at_as_one() {
+    let named = rings("no lanes");
+    let ring = mpsc::Ring::<u32>::create(&named.segment, "lanes", mpsc::Options::new(8).lanes(2)).unwrap();
+    let view = Segment::named(&named.name).open_read_only().unwrap();
+    assert!(matches!(mpsc::RingView::open(&view, "typed"), Err(Error::ObjectMismatch { what: "kind", .. })));
+    assert!(matches!(RingView::open(&view, "lanes"), Err(Error::ObjectMismatch { what: "kind", .. })));
+    assert!(matches!(mpsc::RingView::open(&view, "nothing"), Err(Error::ObjectNotFound { .. })));
+    // Whatever stands in the geometry, it is refused or looked at, and never beyond the object.
+    let info = named.segment.objects().into_iter().find(|info| info.name == "lanes").unwrap();
+    let kind = ObjectKind { name: "a ring of lanes", code: info.kind };
+    let payload = ipc_core::segment::PayloadType::of::<u32>();
+    let object = named.segment.open_object("lanes", kind, payload).unwrap();
+    for word in 0..object.region.len().min(1024) / 8 {
+        let word = object.region.u64_at(word * 8);
+        let before = word.load(Ordering::Relaxed);
+        for hostile in [0, 1, 3, 1025, 1 << 40, u64::MAX] {
+            word.store(hostile, Ordering::Relaxed);
+            if let Ok(watched) = mpsc::RingView::open(&view, "lanes") {
+                let lanes = watched.lanes();
+                let _ = (watched.stats(), watched.lane_stats(lanes - 1), watched.producer_side(lanes - 1));
+                let _ = (watched.consumer_side(), watched.consumers());
+            }
+        }
+        word.store(before, Ordering::Relaxed);
+    }
+    assert_eq!(mpsc::RingView::open(&view, "lanes").unwrap().stats(), ring.stats());
 }

@@ -64,8 +64,8 @@ impl LossyRecordConsumer {
         self.missed
     }
 
-    /// Goes on with what is pushed from now on, and returns how many records that leaves out. They are not counted as [missed](Self::missed). Walks over the records of up
-    /// to an eighth of the ring.
+    /// Goes on with what is pushed from now on, and returns how many records that leaves out. They are not counted as [missed](Self::missed). Walks over the records from the
+    /// last [place to begin](RecordRing::consumer) on.
     ///
     /// # Errors
     ///

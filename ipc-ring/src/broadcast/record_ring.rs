@@ -125,7 +125,8 @@ impl RecordRing {
         self.lines.consumers()
     }
 
-    /// Claims the producer's side for this process: goes on where the last producer's last committed record ended. Walks over the records of up to an eighth of the ring.
+    /// Claims the producer's side for this process: goes on where the last producer's last committed record ended. Walks over the records from the last
+    /// [place to begin](Self::consumer) on.
     ///
     /// # Errors
     ///
@@ -140,8 +141,10 @@ impl RecordRing {
         Ok(RecordProducer::new(gate, bytes, tail, checkpoints, record::batch(self.geometry.capacity)))
     }
 
-    /// Becomes a consumer that gets everything from `start` on, and for which the producer waits. Of the oldest that is there up to an eighth of the ring is left out: there is a place to begin
-    /// that often.
+    /// Becomes a consumer that gets everything from `start` on, and for which the producer waits. Of the oldest that is there some is
+    /// left out, as it begins at a place that the producer left: when it declares how far it will write, and the last such place is an eighth of the ring or more behind. It declares a quarter of the capacity at
+    /// a time, at most 64 KiB, or a longer record. So that is up to an eighth of the ring and as much as is declared: three eighths of a ring of up to 256 KiB, unless its records are longer than a
+    /// quarter of it.
     ///
     /// While it is being made, the producer may be held back for a moment by where the consumer before it stood.
     ///

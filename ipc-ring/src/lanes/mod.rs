@@ -15,6 +15,7 @@ mod ring;
 mod seats;
 mod sides;
 mod table;
+mod view;
 
 pub(crate) use announcement::{Announcement, Announcements};
 pub(crate) use claims::{Claim, Claims, ClaimsLayout, LONGEST, MOST_UNITS, Spot};
@@ -26,3 +27,4 @@ pub use seats::ConsumerInfo;
 pub(crate) use seats::{Counts, MOST_CONSUMERS, Seats};
 pub use table::Options;
 pub(crate) use table::{DEFAULT_LANES, Geometry, Shape, Table};
+pub use view::RingView;

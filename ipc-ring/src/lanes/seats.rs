@@ -11,6 +11,7 @@ use super::claims::TENURE_MASK;
 use super::table::Vacancy;
 use crate::spsc::SideState;
 use crate::spsc::endpoint::{Leaving, Other};
+use crate::spsc::stats::Liveness;
 
 /// Consumers that a ring with many can have at a time.
 pub(crate) const MOST_CONSUMERS: usize = 1024;
@@ -75,6 +76,42 @@ pub(crate) struct Counts {
     pub(crate) taken_over: u64,
     pub(crate) times_empty: u64,
     pub(crate) sleeps: u64,
+}
+
+impl Counts {
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            messages: self.messages.wrapping_add(other.messages),
+            bytes: self.bytes.wrapping_add(other.bytes),
+            taken_over: self.taken_over.wrapping_add(other.taken_over),
+            times_empty: self.times_empty.wrapping_add(other.times_empty),
+            sleeps: self.sleeps.wrapping_add(other.sleeps),
+        }
+    }
+}
+
+/// Where a seat begins, from the first on.
+pub(super) const fn at(seat: usize) -> usize {
+    seat * SEAT
+}
+
+/// The counters of a seat: `load` gives the word at an offset in it.
+pub(super) fn counts(load: impl Fn(usize) -> u64) -> Counts {
+    Counts {
+        messages: load(MESSAGES),
+        bytes: load(BYTES),
+        taken_over: load(TAKEN_OVER),
+        times_empty: load(TIMES_EMPTY),
+        sleeps: load(SLEEPS),
+    }
+}
+
+/// Who has a seat, if anybody has, whether it lives, and what it has done: `load` gives the word at an offset in the seat.
+pub(super) fn info(place: usize, load: impl Fn(usize) -> u64, peers: &impl Liveness) -> Option<ConsumerInfo> {
+    let RoleState::Held(peer) = RoleState::from_bits(load(ROLE)) else { return None };
+    let Counts { messages, bytes, taken_over, times_empty, sleeps } = counts(load);
+    let (alive, peer) = (peers.lives(peer), peers.describe(peer));
+    Some(ConsumerInfo { place, peer, alive, messages, bytes, taken_over, times_empty, sleeps })
 }
 
 impl Seats {
@@ -262,14 +299,7 @@ impl Seats {
     }
 
     pub(crate) fn counts_at(&self, seat: usize) -> Counts {
-        let load = |offset| self.counter(seat, offset).load(Ordering::Relaxed);
-        Counts {
-            messages: load(MESSAGES),
-            bytes: load(BYTES),
-            taken_over: load(TAKEN_OVER),
-            times_empty: load(TIMES_EMPTY),
-            sleeps: load(SLEEPS),
-        }
+        counts(|offset| self.counter(seat, offset).load(Ordering::Relaxed))
     }
 
     /// By who sits there.
@@ -283,24 +313,16 @@ impl Seats {
 
     /// Of all seats together.
     pub(crate) fn counts(&self) -> Counts {
-        (0..self.count).map(|seat| self.counts_at(seat)).fold(Counts::default(), |sum, one| Counts {
-            messages: sum.messages.wrapping_add(one.messages),
-            bytes: sum.bytes.wrapping_add(one.bytes),
-            taken_over: sum.taken_over.wrapping_add(one.taken_over),
-            times_empty: sum.times_empty.wrapping_add(one.times_empty),
-            sleeps: sum.sleeps.wrapping_add(one.sleeps),
-        })
+        (0..self.count).map(|seat| self.counts_at(seat)).fold(Counts::default(), Counts::and)
     }
 
     /// Everyone in the table, and whether they live: a few system calls for each.
     pub(crate) fn list(&self, segment: &Segment) -> Vec<ConsumerInfo> {
-        let info = |place| {
-            let peer = self.holder(place)?;
-            let Counts { messages, bytes, taken_over, times_empty, sleeps } = self.counts_at(place);
-            let (alive, peer) = (segment.is_alive(peer), segment.describe_peer(peer));
-            Some(ConsumerInfo { place, peer, alive, messages, bytes, taken_over, times_empty, sleeps })
+        let word = |place, offset: usize| match offset {
+            MESSAGES.. => self.counter(place, offset).load(Ordering::Relaxed),
+            _ => self.word(place, offset).load(Ordering::Relaxed),
         };
-        (0..self.count).filter_map(info).collect()
+        (0..self.count).filter_map(|place| info(place, |offset| word(place, offset), segment)).collect()
     }
 }
 

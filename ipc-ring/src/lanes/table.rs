@@ -22,7 +22,7 @@ const _: () = assert!(MOST_LANES <= Announcements::MOST);
 const ATTEMPTS: usize = 100;
 
 /// Where the announcements stand, or the seats of many consumers: behind the ring's own lines.
-const SHARED: usize = DATA;
+pub(super) const SHARED: usize = DATA;
 
 /// How large a ring with lanes is to be. A capacity alone is one of these as well: `4096.into()`.
 ///
@@ -81,6 +81,33 @@ pub(crate) struct Geometry {
     lane: usize,
     /// Bytes of the object.
     pub(crate) size: u64,
+}
+
+/// Where the lanes and the seats of a ring lie, whatever the lanes are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Places {
+    pub(super) lanes: usize,
+    /// Seats, if consumers are many; else 0.
+    pub(super) consumers: usize,
+    /// Bytes of a lane, lines and data.
+    lane: usize,
+}
+
+impl Places {
+    /// Those of an object of `size` bytes whose geometry names so many; `None` if it cannot have them.
+    pub(super) fn in_object(lanes: u64, consumers: u64, size: usize) -> Option<Self> {
+        let (lanes, consumers) = (usize::try_from(lanes).ok()?, usize::try_from(consumers).ok()?);
+        if !(1..=MOST_LANES).contains(&lanes) || consumers > MOST_CONSUMERS {
+            return None;
+        }
+        let all = size.checked_sub(Geometry::first(lanes, consumers))?;
+        let lane = all / lanes;
+        (all % lanes == 0 && lane >= DATA && lane.is_multiple_of(LINE_PAIR)).then_some(Self { lanes, consumers, lane })
+    }
+
+    pub(super) fn lane_at(&self, index: usize) -> usize {
+        Geometry::first(self.lanes, self.consumers) + index * self.lane
+    }
 }
 
 impl Geometry {

@@ -9,6 +9,9 @@
 //!   16,000 spans; by one that comes, at once. A consumer that is only stopped keeps what it has, and holds up nobody but, when its lane is full, that lane's producer.
 //! * **Order** is that of each producer, in what one consumer gets, but for what it takes over from others. Between producers there is none: a consumer takes a turn at each lane, of up to 64 values or 16 KiB.
 //! * **Sharing.** A lone consumer claims all that is there, up to a turn; several claim about what is there ÷ (2 × consumers) each, at least one message. [`Consumer::set_prefetch`] claims less.
+//! * **Room** is free up to the first span that is not acknowledged: acknowledgements come in any order, and one consumer that keeps a message holds back the room of all that others acknowledged behind it
+//!   in that lane. So a push may be told [`RingError::Full`](crate::RingError::Full), or wait, though little is left to acknowledge. And a producer looks at the claims themselves only at every 64th look
+//!   that finds no room, or when it is about to sleep, not to take their lines from the consumers: `try_push` may say `Full` some times more when the room is there.
 //! * **Work queues** acknowledge by hand: [`Consumer::set_manual`].
 //! * **Producers come and go** as in [`mpsc`](crate::mpsc), and so do consumers: [`Options::lanes`] and [`Options::consumers`] say how many there can be at a time. A producer's death, or that it
 //!   gave up, is told to one consumer, when all its messages are claimed.
@@ -63,18 +66,21 @@ mod value;
 pub use consumer::Consumer;
 pub use options::Options;
 pub use record_consumer::{RecordConsumer, View};
+pub(crate) use record_ring::RECORDS;
 pub use record_ring::RecordRing;
 pub use ring::Ring;
+pub(crate) use ring::SLOTS;
 pub use value::ValueView;
 
 #[doc(inline)]
-pub use crate::lanes::ConsumerInfo;
+pub use crate::lanes::{ConsumerInfo, RingView};
 pub use crate::spsc::{Grant, SideState, Stats, ValueGrant};
 
 /// One of the producers of a [`Ring`]: as many in all processes at a time as the ring has [lanes](crate::lanes).
 ///
 /// Dropping it closes its lane, except in a panic, which a consumer is told of as such. Wait-free while there is room in the lane, whatever the other producers do. A push costs what it costs in a
-/// [one-to-one ring](crate::spsc::Producer), and a look at the consumers' bell; a lane that looks full costs a look at the head, and at the claims that are acknowledged behind it.
+/// [one-to-one ring](crate::spsc::Producer), and a look at the consumers' bell; a lane that looks full costs a look at the head, and now and then at the claims that are acknowledged behind it. Why it may be
+/// [`Full`](crate::RingError::Full) though much of it is acknowledged is said [above](self).
 pub type Producer<T> = crate::lanes::Producer<T, Ring<T>>;
 
 /// One of the producers of a [`RecordRing`]: as many in all processes at a time as the ring has [lanes](crate::lanes).

@@ -15,7 +15,8 @@ use crate::spsc::stats::Unit;
 use crate::spsc::{SideState, Stats};
 
 /// The kind of [`RecordRing`]: the code holds the layout's version.
-const RECORDS: ObjectKind = ObjectKind { name: "mpmc ring of records", code: u64::from_le_bytes(*b"mpmcrec\x01") };
+pub(crate) const RECORDS: ObjectKind =
+    ObjectKind { name: "mpmc ring of records", code: u64::from_le_bytes(*b"mpmcrec\x01") };
 
 /// The largest capacity of a lane.
 const MAX_CAPACITY: u64 = 1 << 31;

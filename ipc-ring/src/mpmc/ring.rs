@@ -19,7 +19,8 @@ use crate::spsc::stats::Unit;
 use crate::spsc::{SideState, Stats};
 
 /// The kind of [`Ring`]: the code holds the layout's version.
-const SLOTS: ObjectKind = ObjectKind { name: "mpmc ring of slots", code: u64::from_le_bytes(*b"mpmcslt\x01") };
+pub(crate) const SLOTS: ObjectKind =
+    ObjectKind { name: "mpmc ring of slots", code: u64::from_le_bytes(*b"mpmcslt\x01") };
 
 /// A turn at a lane is at most so many values, and so many bytes of values or records: then it is the next lane's.
 const TURN: usize = 64;
@@ -64,13 +65,7 @@ macro_rules! ring {
                 let lanes = self.table.lanes().iter().map(|lines| lines.stats(self.geometry.capacity, Self::UNIT));
                 let sum = lanes.reduce(|sum, lane| sum.and(&lane)).unwrap_or_default();
                 let counts = self.table.seats().map(Seats::counts).unwrap_or_default();
-                Stats {
-                    consumed: counts.messages,
-                    consumed_bytes: counts.bytes,
-                    times_empty: counts.times_empty,
-                    consumer_sleeps: counts.sleeps,
-                    ..sum
-                }
+                sum.consumed_by(counts)
             }
 
             /// The counters of one lane, by all the producers that it had; those that are the consumers' are zero, or as of when the lane's head was moved last. `None` if there is no such lane.

@@ -45,10 +45,11 @@ mod sides;
 
 pub use consumer::Consumer;
 pub use record_consumer::RecordConsumer;
+pub(crate) use ring::{RECORDS, SLOTS};
 pub use ring::{RecordRing, Ring};
 
 #[doc(inline)]
-pub use crate::lanes::Options;
+pub use crate::lanes::{Options, RingView};
 pub use crate::spsc::{Grant, SideState, Stats, ValueGrant, ValueView, View};
 
 /// One of the producers of a [`Ring`]: as many in all processes at a time as the ring has [lanes](crate::lanes).

@@ -19,9 +19,11 @@ use crate::spsc::stats::Unit;
 use crate::spsc::{SideState, Stats};
 
 /// The kind of [`Ring`]: the code holds the layout's version.
-const SLOTS: ObjectKind = ObjectKind { name: "mpsc ring of slots", code: u64::from_le_bytes(*b"mpscslt\x01") };
+pub(crate) const SLOTS: ObjectKind =
+    ObjectKind { name: "mpsc ring of slots", code: u64::from_le_bytes(*b"mpscslt\x01") };
 /// The kind of [`RecordRing`].
-const RECORDS: ObjectKind = ObjectKind { name: "mpsc ring of records", code: u64::from_le_bytes(*b"mpscrec\x01") };
+pub(crate) const RECORDS: ObjectKind =
+    ObjectKind { name: "mpsc ring of records", code: u64::from_le_bytes(*b"mpscrec\x01") };
 
 /// A turn is at most so many values, and so many bytes of values or records: then it is the next lane's.
 const TURN: usize = 64;

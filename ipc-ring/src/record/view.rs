@@ -103,9 +103,9 @@ pub(crate) fn pop_each<C: Takes>(
         each(&view);
         view.release()?;
         popped += 1;
-        match consumer.another() {
-            Some(next) if popped < most => found = next,
-            _ => return Ok(popped),
+        match if popped < most { consumer.another() } else { None } {
+            Some(next) => found = next,
+            None => return Ok(popped),
         }
     }
 }

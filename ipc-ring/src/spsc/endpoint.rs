@@ -317,15 +317,7 @@ impl Lines {
         // that was published before that.
         let state = self.role(side).state();
         let status = self.status(side).load(Ordering::Relaxed);
-        match (Other::decode(state, status), state) {
-            // Of a lane, whose dead are told of once: somebody was, and let go of the role in the dead one's place.
-            (Other::Awaited, RoleState::Released(peer))
-                if self.is_lane() && status != HANDED_OVER << STATUS_SHIFT | peer.to_bits() =>
-            {
-                Other::Closed
-            }
-            (other, _) => other,
-        }
+        if self.is_lane() { Other::decode_lane(state, status) } else { Other::decode(state, status) }
     }
 
     /// How a side is; asks the kernel whether its holder lives.
@@ -541,6 +533,16 @@ impl Other {
             RoleState::Released(peer) if status_of(status) == (peer.to_bits(), CLOSED) => Self::Closed,
             RoleState::Released(peer) if status_of(status) == (peer.to_bits(), GAVE_UP) => Self::GaveUp,
             RoleState::Unclaimed | RoleState::Released(_) => Self::Awaited,
+        }
+    }
+
+    /// As [`decode`](Self::decode), of a lane, whose dead are told of once: somebody was, and let go of the role in the dead one's place.
+    pub(crate) fn decode_lane(state: RoleState, status: u64) -> Self {
+        match (Self::decode(state, status), state) {
+            (Self::Awaited, RoleState::Released(peer)) if status_of(status) != (peer.to_bits(), HANDED_OVER) => {
+                Self::Closed
+            }
+            (other, _) => other,
         }
     }
 }

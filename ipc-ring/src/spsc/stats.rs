@@ -11,6 +11,7 @@ use super::endpoint::{
 };
 use super::ring::{RECORDS, SLOTS};
 use crate::error::Side;
+use crate::lanes::Counts;
 
 // The counters, each in a line that its one writer owns: docs/FORMAT.md draws them.
 /// Where the producer is: a position at which a publication ended.
@@ -108,6 +109,17 @@ impl Stats {
             producer_sleeps: self.producer_sleeps.wrapping_add(other.producer_sleeps),
             times_empty: self.times_empty.wrapping_add(other.times_empty),
             consumer_sleeps: self.consumer_sleeps.wrapping_add(other.consumer_sleeps),
+        }
+    }
+
+    /// Those of all lanes of a ring whose consumers are many, with what these count.
+    pub(crate) fn consumed_by(self, counts: Counts) -> Self {
+        Self {
+            consumed: counts.messages,
+            consumed_bytes: counts.bytes,
+            times_empty: counts.times_empty,
+            consumer_sleeps: counts.sleeps,
+            ..self
         }
     }
 
