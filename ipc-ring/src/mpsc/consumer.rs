@@ -8,7 +8,7 @@ use super::ring::Ring;
 use super::rounds::{Reader, Rounds};
 use super::sides::consumer_side;
 use crate::error::{RingError, Side};
-use crate::lanes::{Geometry, Options};
+use crate::lanes::{AHEAD, Geometry, Options, backlog};
 use crate::spsc::consumer::end_is_none;
 use crate::spsc::cursor::Layout;
 use crate::spsc::endpoint::{Endpoint, Leaving, Lines};
@@ -43,6 +43,12 @@ impl<T: Payload> Reader for spsc::Consumer<T> {
     #[inline(always)]
     fn has_some(&mut self) -> Result<bool, RingError> {
         self.has_some()
+    }
+
+    fn prepare_turn(&mut self, lines: &Lines, turn: u64) {
+        // What is told may be anything: `prefetch` asks for lines of the lane only.
+        let ahead = backlog(lines, self.position(), AHEAD * turn);
+        self.prefetch(ahead.min(turn));
     }
 
     fn acknowledge_taken(&mut self) {

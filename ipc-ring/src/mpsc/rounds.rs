@@ -26,6 +26,8 @@ pub(super) trait Reader: Sized {
     fn position(&self) -> u64;
     /// Whether there is something; if not, acknowledges all that was taken.
     fn has_some(&mut self) -> Result<bool, RingError>;
+    /// Before a turn of so many positions, behind another one in which the lane did not run empty.
+    fn prepare_turn(&mut self, _lines: &Lines, _turn: u64) {}
     /// Acknowledges what was taken, if anything was since the last time.
     fn acknowledge_taken(&mut self);
 }
@@ -339,6 +341,8 @@ impl<R: Reader> Lanes<R> {
         if self.idle {
             self.rest(table);
         }
+        let in_stream =
+            self.lanes[self.current].reader.as_ref().is_some_and(|reader| reader.position() == self.turn_end);
         for _ in 0..self.listed.len() {
             let next = self.at.wrapping_add(1);
             self.at = if next >= self.listed.len() { 0 } else { next };
@@ -346,8 +350,11 @@ impl<R: Reader> Lanes<R> {
             match self.visit(endpoint, table, index)? {
                 Visit::Some => {
                     self.current = index;
-                    let position = self.lanes[index].reader.as_ref().map_or(0, Reader::position);
-                    self.turn_end = position.wrapping_add(self.turn);
+                    let Some(reader) = &mut self.lanes[index].reader else { continue };
+                    self.turn_end = reader.position().wrapping_add(self.turn);
+                    if in_stream {
+                        reader.prepare_turn(&table.lanes()[index], self.turn);
+                    }
                     return Ok(true);
                 }
                 Visit::Nothing => {}
