@@ -8,6 +8,9 @@ use crate::spsc::endpoint::Lines;
 const LOOKS: u32 = if MODEL { 0 } else { 4 };
 const PAUSES: u32 = 20;
 
+/// So few messages one after the other are no stream.
+pub(crate) const FEW: u64 = 8;
+
 /// In a stream the producer is to be so many turns ahead, or spans: with two, what is gained is half.
 pub(crate) const AHEAD: u64 = 4;
 

@@ -18,7 +18,7 @@ mod sides;
 mod table;
 
 pub(crate) use announcement::{Announcement, Announcements};
-pub(crate) use backlog::{AHEAD, backlog};
+pub(crate) use backlog::{AHEAD, FEW, backlog};
 pub(crate) use claims::{Claim, Claims, ClaimsLayout, LONGEST, MOST_UNITS, Spot};
 pub use producer::Producer;
 pub use record_producer::RecordProducer;

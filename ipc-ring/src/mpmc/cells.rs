@@ -4,12 +4,9 @@ use ipc_core::Payload;
 
 use super::rounds::{Extent, Reader, Wanted};
 use crate::error::RingError;
-use crate::lanes::{AHEAD, ClaimsLayout, Geometry, LONGEST, Spot, backlog};
+use crate::lanes::{AHEAD, ClaimsLayout, FEW, Geometry, LONGEST, Spot, backlog};
 use crate::spsc::cursor::{Cursor, Layout};
 use crate::spsc::endpoint::Lines;
-
-/// Fewer in a lane are no stream, for consumers that share it: each is handed out at once.
-const FEW: u64 = 8;
 
 /// The lane's cells, with a cursor where was looked last.
 #[derive(Debug)]
@@ -76,7 +73,7 @@ impl<T: Payload> Reader for Cells<T> {
             self.cursor.prefetch(share);
             share
         };
-        self.in_stream = positions == most;
+        self.in_stream = positions == most && most > FEW;
         Ok(Extent { positions, length: positions })
     }
 

@@ -8,7 +8,7 @@ use super::ring::Ring;
 use super::rounds::{Reader, Rounds};
 use super::sides::consumer_side;
 use crate::error::{RingError, Side};
-use crate::lanes::{AHEAD, Geometry, Options, backlog};
+use crate::lanes::{AHEAD, FEW, Geometry, Options, backlog};
 use crate::spsc::consumer::end_is_none;
 use crate::spsc::cursor::Layout;
 use crate::spsc::endpoint::{Endpoint, Leaving, Lines};
@@ -46,6 +46,9 @@ impl<T: Payload> Reader for spsc::Consumer<T> {
     }
 
     fn prepare_turn(&mut self, lines: &Lines, turn: u64) {
+        if turn <= FEW {
+            return;
+        }
         // What is told may be anything: `prefetch` asks for lines of the lane only.
         let ahead = backlog(lines, self.position(), AHEAD * turn);
         self.prefetch(ahead.min(turn));

@@ -127,7 +127,7 @@ impl<R: Reader> Rounds<R> {
             listed,
             at: usize::MAX,
             current: 0,
-            turn_end: 0,
+            turn_end: u64::MAX,
             turn,
             witness: 0,
             rounds: 0,
@@ -341,8 +341,8 @@ impl<R: Reader> Lanes<R> {
         if self.idle {
             self.rest(table);
         }
-        let in_stream =
-            self.lanes[self.current].reader.as_ref().is_some_and(|reader| reader.position() == self.turn_end);
+        let reader = self.lanes.get(self.current).and_then(|lane| lane.reader.as_ref());
+        let in_stream = reader.is_some_and(|reader| reader.position() == self.turn_end);
         for _ in 0..self.listed.len() {
             let next = self.at.wrapping_add(1);
             self.at = if next >= self.listed.len() { 0 } else { next };
@@ -365,6 +365,10 @@ impl<R: Reader> Lanes<R> {
                     }
                 }
             }
+        }
+        if in_stream {
+            // The lanes ran empty with the turn: what comes next is to be taken at once.
+            self.turn_end = self.turn_end.wrapping_sub(1);
         }
         Ok(false)
     }
