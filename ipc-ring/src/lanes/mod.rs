@@ -8,6 +8,7 @@
 
 // One who consumes all lanes looks only at those that have something: `Announcements`. Where many consume, each message is claimed by one of them: `Claims`; `Seats` says who they are.
 mod announcement;
+mod backlog;
 mod claims;
 mod producer;
 mod record_producer;
@@ -18,6 +19,7 @@ mod table;
 mod view;
 
 pub(crate) use announcement::{Announcement, Announcements};
+pub(crate) use backlog::{AHEAD, FEW, backlog};
 pub(crate) use claims::{Claim, Claims, ClaimsLayout, LONGEST, MOST_UNITS, Spot};
 pub use producer::Producer;
 pub use record_producer::RecordProducer;

@@ -1,11 +1,10 @@
 //! Values of one type in a lane, as those see them who claim them.
 
 use ipc_core::Payload;
-use ipc_core::sync::Ordering;
 
 use super::rounds::{Extent, Reader, Wanted};
 use crate::error::RingError;
-use crate::lanes::{ClaimsLayout, Geometry, LONGEST, Spot};
+use crate::lanes::{AHEAD, ClaimsLayout, FEW, Geometry, LONGEST, Spot, backlog};
 use crate::spsc::cursor::{Cursor, Layout};
 use crate::spsc::endpoint::Lines;
 
@@ -13,6 +12,8 @@ use crate::spsc::endpoint::Lines;
 #[derive(Debug)]
 pub(super) struct Cells<T: Payload> {
     cursor: Cursor<T>,
+    /// Whether as much as was wanted was there when that was measured last.
+    in_stream: bool,
 }
 
 impl<T: Payload> Cells<T> {
@@ -35,7 +36,7 @@ impl<T: Payload> Reader for Cells<T> {
     const SIZE: Option<u64> = Some(size_of::<T>() as u64);
 
     fn open(lines: &Lines, geometry: &Geometry) -> Self {
-        Self { cursor: Cursor::new(lines, geometry.extent as usize, 0) }
+        Self { cursor: Cursor::new(lines, geometry.extent as usize, 0), in_stream: false }
     }
 
     fn spare(ring: u64, geometry: &Geometry) -> u64 {
@@ -54,16 +55,25 @@ impl<T: Payload> Reader for Cells<T> {
     #[inline]
     fn measure(&mut self, _: Spot, lines: &Lines, wanted: Wanted) -> Result<Extent, RingError> {
         let most = wanted.most.min(LONGEST);
-        let positions = if wanted.consumers == 1 || wanted.asked >= most {
-            self.cursor.published(most)?.min(most)
+        let position = self.cursor.position;
+        let shared = wanted.consumers > 1 && wanted.asked < most;
+        // How far the producer is, by a line of its own; control words would have to be followed one by one. Looked at by who shares what is there, and in a stream.
+        let mut told = if shared || self.in_stream { backlog(lines, position, 0) } else { 0 };
+        if wanted.asked == 1 && (self.in_stream || told > FEW) {
+            told = backlog(lines, position, AHEAD * most);
+        }
+        // In a lane that is damaged, anything.
+        let told = if told <= self.cursor.items() { told } else { 0 };
+        let positions = if !shared {
+            self.cursor.prefetch(told.min(most));
+            self.cursor.published(if told < most { most } else { 1 })?.max(told).min(most)
         } else {
-            // Control words would have to be followed one by one. The producer tells how far it is, in a line of its own.
-            // Pairs with its Release: all that it had published then is seen.
-            let told = lines.tail_hint().load(Ordering::Acquire).wrapping_sub(self.cursor.position);
-            let seen = self.cursor.published(1)?;
-            let there = if told <= self.cursor.items() { told.max(seen) } else { seen };
-            (there / (2 * wanted.consumers)).max(wanted.asked.min(there)).min(most)
+            let there = told.max(self.cursor.published(1)?);
+            let share = (there / (2 * wanted.consumers)).max(wanted.asked.min(there)).min(most);
+            self.cursor.prefetch(share);
+            share
         };
+        self.in_stream = positions == most && most > FEW;
         Ok(Extent { positions, length: positions })
     }
 

@@ -8,7 +8,7 @@ use super::ring::Ring;
 use super::rounds::{Reader, Rounds};
 use super::sides::consumer_side;
 use crate::error::{RingError, Side};
-use crate::lanes::{Geometry, Options};
+use crate::lanes::{AHEAD, FEW, Geometry, Options, backlog};
 use crate::spsc::consumer::end_is_none;
 use crate::spsc::cursor::Layout;
 use crate::spsc::endpoint::{Endpoint, Leaving, Lines};
@@ -21,7 +21,8 @@ use crate::spsc::{self, ValueView};
 /// nothing more is acknowledged.
 ///
 /// A pop costs what it costs in a [one-to-one ring](spsc::Consumer), and a look at the next lane's control word and at one word of announcements when a lane's turn is
-/// over or it has nothing. If the process dies, its successor gets again what was not acknowledged: in each lane, what was popped when it was last called to pop, in
+/// over or it has nothing. Between two turns of a stream (64 values of one lane or more, without a look that found nothing) it reads how far the lane's producer is, and if that is less than four turns ahead lets it
+/// get ahead, for 2 µs at most, and for half a microsecond if it does not. If the process dies, its successor gets again what was not acknowledged: in each lane, what was popped when it was last called to pop, in
 /// batches of up to a quarter of the lane.
 #[derive(Debug)]
 pub struct Consumer<T: Payload> {
@@ -43,6 +44,15 @@ impl<T: Payload> Reader for spsc::Consumer<T> {
     #[inline(always)]
     fn has_some(&mut self) -> Result<bool, RingError> {
         self.has_some()
+    }
+
+    fn prepare_turn(&mut self, lines: &Lines, turn: u64) {
+        if turn <= FEW {
+            return;
+        }
+        // What is told may be anything: `prefetch` asks for lines of the lane only.
+        let ahead = backlog(lines, self.position(), AHEAD * turn);
+        self.prefetch(ahead.min(turn));
     }
 
     fn acknowledge_taken(&mut self) {

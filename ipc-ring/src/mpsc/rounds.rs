@@ -26,6 +26,8 @@ pub(super) trait Reader: Sized {
     fn position(&self) -> u64;
     /// Whether there is something; if not, acknowledges all that was taken.
     fn has_some(&mut self) -> Result<bool, RingError>;
+    /// Before a turn of so many positions, behind another one in which the lane did not run empty.
+    fn prepare_turn(&mut self, _lines: &Lines, _turn: u64) {}
     /// Acknowledges what was taken, if anything was since the last time.
     fn acknowledge_taken(&mut self);
 }
@@ -125,7 +127,7 @@ impl<R: Reader> Rounds<R> {
             listed,
             at: usize::MAX,
             current: 0,
-            turn_end: 0,
+            turn_end: u64::MAX,
             turn,
             witness: 0,
             rounds: 0,
@@ -339,6 +341,8 @@ impl<R: Reader> Lanes<R> {
         if self.idle {
             self.rest(table);
         }
+        let reader = self.lanes.get(self.current).and_then(|lane| lane.reader.as_ref());
+        let in_stream = reader.is_some_and(|reader| reader.position() == self.turn_end);
         for _ in 0..self.listed.len() {
             let next = self.at.wrapping_add(1);
             self.at = if next >= self.listed.len() { 0 } else { next };
@@ -346,8 +350,11 @@ impl<R: Reader> Lanes<R> {
             match self.visit(endpoint, table, index)? {
                 Visit::Some => {
                     self.current = index;
-                    let position = self.lanes[index].reader.as_ref().map_or(0, Reader::position);
-                    self.turn_end = position.wrapping_add(self.turn);
+                    let Some(reader) = &mut self.lanes[index].reader else { continue };
+                    self.turn_end = reader.position().wrapping_add(self.turn);
+                    if in_stream {
+                        reader.prepare_turn(&table.lanes()[index], self.turn);
+                    }
                     return Ok(true);
                 }
                 Visit::Nothing => {}
@@ -358,6 +365,10 @@ impl<R: Reader> Lanes<R> {
                     }
                 }
             }
+        }
+        if in_stream {
+            // The lanes ran empty with the turn: what comes next is to be taken at once.
+            self.turn_end = self.turn_end.wrapping_sub(1);
         }
         Ok(false)
     }

@@ -168,6 +168,11 @@ impl<T: Payload> Consumer<T> {
         Ok(())
     }
 
+    /// Asks for the lines of so many values that are published.
+    pub(crate) fn prefetch(&self, values: u64) {
+        self.cursor.prefetch(values);
+    }
+
     /// Looks whether more was published than was seen so far.
     #[inline(always)]
     fn see(&mut self) -> Result<bool, RingError> {

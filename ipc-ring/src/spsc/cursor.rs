@@ -273,6 +273,15 @@ impl<T: Payload> Cursor<T> {
         }
     }
 
+    /// Asks for the lines of so many items from here on, as far as they are worth asking for at once.
+    #[inline]
+    pub(crate) fn prefetch(&self, items: u64) {
+        let cells = usize::try_from(items).unwrap_or(usize::MAX).div_ceil(Layout::<T>::PER_CELL);
+        // To the end of the ring, as in `read_slice`.
+        let cells = cells.min(self.cells - self.index).min(2 * PREFETCHED / Layout::<T>::STRIDE);
+        copy::prefetch(self.cell.as_ptr(), cells * Layout::<T>::STRIDE);
+    }
+
     /// Takes back the marks in the cells behind the published part, where we stand, that a producer left which died before it published the slice that they are of.
     pub(crate) fn clear_marks(&self, slice: usize) {
         let per_cell = Layout::<T>::PER_CELL as u64;
