@@ -617,5 +617,6 @@ pub(super) fn life(peer: u64) -> Option<bool> {
         let found = world.mortals.iter().find(|mortal| mortal.peer == peer)?;
         Some(Rc::clone(&found.death))
     })?;
-    Some(death.load(Ordering::Acquire) == 0)
+    // The kernel's answer is what is so now: a load could return what was so before, and each of them would be tried.
+    Some(death.fetch_or(0, Ordering::Acquire) == 0)
 }

@@ -81,12 +81,18 @@ fn read(lines: &Lines, index: u64) -> Option<Checkpoint> {
     (whole && possible).then_some(Checkpoint { position, number })
 }
 
+/// How many were left.
+fn left(lines: &Lines) -> u64 {
+    // Pairs with the Release in `leave`: who sees the count sees the pair.
+    lines.u64(COUNT).load(Ordering::Acquire)
+}
+
 /// Those that are whole, the oldest first. Before all that were left stands the beginning.
 fn all(lines: &Lines) -> impl DoubleEndedIterator<Item = Checkpoint> + '_ {
-    let count = lines.u64(COUNT).load(Ordering::Acquire);
+    let count = left(lines);
     let beginning = (count < PAIRS).then(Checkpoint::default);
-    let left = (count.saturating_sub(PAIRS)..count).filter_map(|index| read(lines, index));
-    beginning.into_iter().chain(left)
+    let pairs = (count.saturating_sub(PAIRS)..count).filter_map(|index| read(lines, index));
+    beginning.into_iter().chain(pairs)
 }
 
 /// The newest one. Where none is whole, the beginning.
