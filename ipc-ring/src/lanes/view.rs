@@ -67,11 +67,12 @@ impl<'a> RingView<'a> {
             (mpmc::RECORDS, Unit::Bytes, true),
         ];
         let Some((_, unit, many)) = kinds.into_iter().find(|(kind, ..)| kind.code == info.kind) else {
+            let found = info.describe_kind();
             return Err(Error::ObjectMismatch {
                 name: info.name,
                 what: "kind",
                 expected: "a ring of lanes".into(),
-                found: format!("{:#x}", info.kind),
+                found,
             });
         };
         let object = segment.view(info)?;
