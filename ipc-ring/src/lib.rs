@@ -53,6 +53,7 @@ pub mod mpsc;
 pub mod ordered;
 pub mod record;
 pub mod spsc;
+pub mod value;
 
 pub use error::{PushError, RingError, Side};
 

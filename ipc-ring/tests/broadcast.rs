@@ -529,3 +529,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn values_are_written_and_read_in_place() {
+    let segment = Segment::memfd("in place").size(1 << 20).create().unwrap();
+    let ring = Ring::<[u64; 40]>::create(&segment, "ring", 4, 1).unwrap();
+    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer(Start::Now).unwrap());
+    let mut lossy = ring.lossy_consumer(Start::Now).unwrap();
+    // An aborted one was never there.
+    producer.try_claim().unwrap()[0] = 99;
+    assert_eq!(consumer.try_peek().unwrap_err(), RingError::Empty);
+    for round in 1..=100 {
+        let mut grant = producer.claim().unwrap();
+        *grant = [round; 40];
+        grant.commit().unwrap();
+        // Dropping a view does not go on; releasing it does.
+        assert_eq!(*consumer.try_peek().unwrap(), [round; 40]);
+        let view = consumer.peek().unwrap().unwrap();
+        assert_eq!(view[39], round);
+        view.release().unwrap();
+        assert_eq!(lossy.pop().unwrap(), Some([round; 40]));
+    }
+    assert_eq!((producer.position(), consumer.position()), (100, 100));
+    // Full of what is lent and not acknowledged: a view keeps its place.
+    consumer.acknowledge();
+    while let Ok(mut grant) = producer.try_claim() {
+        grant[0] = 7;
+        grant.commit().unwrap();
+    }
+    let soon = Instant::now();
+    assert_eq!(producer.claim_deadline(soon).unwrap_err(), RingError::TimedOut);
+    assert_eq!(consumer.peek_deadline(soon).unwrap().unwrap()[0], 7);
+    producer.close();
+    while let Some(view) = consumer.peek().unwrap() {
+        assert_eq!(view[0], 7);
+        view.release().unwrap();
+    }
+    assert_eq!(consumer.try_peek().unwrap_err(), RingError::Closed(Side::Producer));
+}

@@ -141,6 +141,12 @@ impl<T: Payload> Cursor<T> {
         self.cell.as_ptr().wrapping_add(Layout::<T>::FIRST + self.in_cell * Layout::<T>::ITEM)
     }
 
+    /// The item here, to be lent: inside the region, aligned, and valid whatever stands there.
+    pub(super) fn place(&self, to_write: bool) -> *mut T {
+        sync::lend(self.item(), Layout::<T>::ITEM, to_write);
+        self.item().cast()
+    }
+
     /// Writes the item here. Who does not hold the producer back may be reading it.
     #[inline(always)]
     pub(super) fn write(&mut self, value: &T) {

@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use ipc_core::{Error, Payload, Segment};
 
-use super::Start;
 use super::cells::Cursor;
 use super::ring::Ring;
 use super::seat::Seat;
 use super::sides::{any_consumer, consumer_side};
+use super::{Start, ValueView};
 use crate::error::{RingError, Side};
 use crate::publisher::Presence;
+use crate::value::LendsValue;
 
 /// A consumer of a broadcast [`Ring`] that gets every message from where it began: it has a place in the ring's table, and the producer waits for it.
 ///
@@ -55,6 +56,41 @@ impl<T: Payload> Consumer<T> {
         self.seat.handle.check_pages()?;
         self.cursor.step();
         Ok(value)
+    }
+
+    /// Lends a view of the next value in place, if there is one. [`ValueView::release`] goes on to the next; dropping the view does not.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_pop`](Self::try_pop).
+    pub fn try_peek(&mut self) -> Result<ValueView<'_, T>, RingError> {
+        self.prepare()?;
+        if self.cursor.position == self.available && !self.see()? {
+            return Err(self.empty());
+        }
+        Ok(ValueView::new(self))
+    }
+
+    /// As [`try_peek`](Self::try_peek), waiting for a value as [`pop`](Self::pop) does. `None`: the producer has closed and all is popped.
+    ///
+    /// # Errors
+    ///
+    /// As [`pop`](Self::pop).
+    pub fn peek(&mut self) -> Result<Option<ValueView<'_, T>>, RingError> {
+        self.peek_waiting(None)
+    }
+
+    /// As [`peek`](Self::peek), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
+    pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<ValueView<'_, T>>, RingError> {
+        self.peek_waiting(Some(deadline))
+    }
+
+    fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<ValueView<'_, T>>, RingError> {
+        Ok(end_is_none(self.wait_for_some(deadline))?.map(|()| ValueView::new(self)))
     }
 
     /// Acknowledges in batches what was popped by earlier calls.
@@ -198,6 +234,19 @@ impl<T: Payload> Consumer<T> {
         }
         let popped = self.wait_for_some(deadline).and_then(|()| self.try_pop_slice(values));
         Ok(end_is_none(popped)?.unwrap_or(0))
+    }
+}
+
+impl<T: Payload> LendsValue<T> for Consumer<T> {
+    fn place(&self) -> *const T {
+        self.cursor.place(false)
+    }
+
+    fn step_over(&mut self) -> Result<(), RingError> {
+        self.seat.handle.check_process()?;
+        self.seat.handle.check_pages()?;
+        self.cursor.step();
+        Ok(())
     }
 }
 

@@ -69,6 +69,12 @@ pub use ring::Ring;
 /// Room for one record, from [`RecordProducer::claim`].
 pub type Grant<'a> = crate::record::Grant<'a, RecordProducer>;
 
+/// Room for one value, from [`Producer::claim`].
+pub type ValueGrant<'a, T> = crate::value::ValueGrant<'a, T, Producer<T>>;
+
+/// A value in place, from [`Consumer::peek`]. A [`LossyConsumer`] has none: nothing keeps the producer from writing under it.
+pub type ValueView<'a, T> = crate::value::ValueView<'a, T, Consumer<T>>;
+
 /// Where a consumer begins that comes late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Start {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use ipc_core::sync::Ordering;
 use ipc_core::{Error, Payload, Segment};
 
+use super::ValueGrant;
 use super::cells::{Cursor, Layout};
 use super::gate::Gate;
 use super::lines::ConsumerInfo;
@@ -13,6 +14,7 @@ use super::ring::Ring;
 use super::sides::producer_side;
 use crate::error::{PushError, RingError};
 use crate::publisher::Leaving;
+use crate::value::LendsRoom;
 
 /// At most this many items are published together, so that consumers can begin while the rest of a long slice is written.
 const SPAN: usize = 512;
@@ -84,6 +86,15 @@ impl<T: Payload> Producer<T> {
             return Err(PushError { value, reason });
         }
         self.cursor.write(&value);
+        match self.publish_one() {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(PushError { value, reason }),
+        }
+    }
+
+    /// Publishes the value that was written at the cursor.
+    #[inline(always)]
+    fn publish_one(&mut self) -> Result<(), RingError> {
         let published = self.cursor.position.wrapping_add(1);
         // Release: who sees the position sees the item. Pairs with the consumers' Acquire load of the same word.
         self.cursor.control().store(published, Ordering::Release);
@@ -91,10 +102,43 @@ impl<T: Payload> Producer<T> {
             self.leave_hint();
         }
         self.gate.lines().publisher().wake();
-        match self.gate.handle.check_pages() {
-            Ok(()) => Ok(()),
-            Err(reason) => Err(PushError { value, reason }),
+        self.gate.handle.check_pages()
+    }
+
+    /// Claims room for a value, to be written in place and published by committing the grant; dropping it aborts it.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Full`]; [`RingError::WrongProcess`], [`RingError::Corrupted`], [`RingError::Lost`].
+    pub fn try_claim(&mut self) -> Result<ValueGrant<'_, T>, RingError> {
+        self.room()?;
+        Ok(ValueGrant::new(self))
+    }
+
+    /// As [`try_claim`](Self::try_claim), waiting for room as [`push`](Self::push) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn claim(&mut self) -> Result<ValueGrant<'_, T>, RingError> {
+        self.claim_waiting(None)
+    }
+
+    /// As [`claim`](Self::claim), until a deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
+    pub fn claim_deadline(&mut self, deadline: Instant) -> Result<ValueGrant<'_, T>, RingError> {
+        self.claim_waiting(Some(deadline))
+    }
+
+    fn claim_waiting(&mut self, deadline: Option<Instant>) -> Result<ValueGrant<'_, T>, RingError> {
+        match self.room() {
+            Err(RingError::Full) => self.wait_for_room(deadline)?,
+            found => found?,
         }
+        Ok(ValueGrant::new(self))
     }
 
     /// Pushes a value, waiting for room as long as a living consumer in the table holds it back.
@@ -213,6 +257,17 @@ impl<T: Payload> Producer<T> {
             pushed += step.map_err(|reason| PushError { value: pushed, reason })?;
         }
         Ok(())
+    }
+}
+
+impl<T: Payload> LendsRoom<T> for Producer<T> {
+    fn place(&self, to_write: bool) -> *mut T {
+        self.cursor.place(to_write)
+    }
+
+    fn publish(&mut self) -> Result<(), RingError> {
+        self.gate.handle.check_process()?;
+        self.publish_one()
     }
 }
 

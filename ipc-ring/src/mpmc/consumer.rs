@@ -4,16 +4,16 @@ use std::time::Instant;
 
 use ipc_core::{Error, Payload, Segment};
 
-use super::Options;
 use super::cells::Cells;
 use super::ring::Ring;
 use super::rounds::Rounds;
 use super::sides::consumer_side;
-use super::value::ValueView;
+use super::{Options, ValueView};
 use crate::error::RingError;
 use crate::spsc::consumer::end_is_none;
 use crate::spsc::cursor::Cursor;
 use crate::spsc::endpoint::Leaving;
+use crate::value::LendsValue;
 
 /// One of the consumers of a [`Ring`]: as many in all processes at a time as the ring has [places](Options::consumers).
 ///
@@ -197,19 +197,6 @@ impl<T: Payload> Consumer<T> {
         Ok(end_is_none(self.wait_for_some(1, deadline))?.map(|()| ValueView::new(self)))
     }
 
-    /// Done with the value that was looked at in place.
-    pub(super) fn step_over(&mut self) -> Result<(), RingError> {
-        self.rounds.handle().check_process()?;
-        self.rounds.handle().check_pages()?;
-        self.cursor.step();
-        Ok(())
-    }
-
-    /// Where the next value is.
-    pub(super) fn here(&self) -> *const T {
-        self.cursor.place(false)
-    }
-
     /// Pops as many values of one producer as there are, up to the length of the slice, and returns how many that was. Costs less for each than
     /// one by one; claims as many as the slice has room for, whatever the other consumers get. They are acknowledged with the next call.
     ///
@@ -267,6 +254,19 @@ impl<T: Payload> Consumer<T> {
         }
         let popped = self.wait_for_some(values.len(), deadline).and_then(|()| self.read_slice(values));
         Ok(end_is_none(popped)?.unwrap_or(0))
+    }
+}
+
+impl<T: Payload> LendsValue<T> for Consumer<T> {
+    fn place(&self) -> *const T {
+        self.cursor.place(false)
+    }
+
+    fn step_over(&mut self) -> Result<(), RingError> {
+        self.rounds.handle().check_process()?;
+        self.rounds.handle().check_pages()?;
+        self.cursor.step();
+        Ok(())
     }
 }
 

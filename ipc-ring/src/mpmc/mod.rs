@@ -61,7 +61,6 @@ mod records;
 mod ring;
 mod rounds;
 mod sides;
-mod value;
 
 pub use consumer::Consumer;
 pub use options::Options;
@@ -70,7 +69,6 @@ pub(crate) use record_ring::RECORDS;
 pub use record_ring::RecordRing;
 pub use ring::Ring;
 pub(crate) use ring::SLOTS;
-pub use value::ValueView;
 
 #[doc(inline)]
 pub use crate::lanes::{ConsumerInfo, RingView};
@@ -87,3 +85,6 @@ pub type Producer<T> = crate::lanes::Producer<T, Ring<T>>;
 ///
 /// As [`Producer`], for records of any length.
 pub type RecordProducer = crate::lanes::RecordProducer<RecordRing>;
+
+/// A value in place, from [`Consumer::peek`]: claimed by the consumer, and not acknowledged.
+pub type ValueView<'a, T> = crate::value::ValueView<'a, T, Consumer<T>>;

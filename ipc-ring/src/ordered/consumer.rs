@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use ipc_core::{Error, Payload, Segment};
 
+use super::ValueView;
 use super::ring::{Options, Ring};
 use super::sides::consumer_side;
 use super::taker::{HeldBack, Taker};
-use super::value::ValueView;
 use super::values::Values;
 use crate::error::RingError;
 use crate::publisher::Leaving;
 use crate::spsc::consumer::end_is_none;
+use crate::value::LendsValue;
 
 /// The consumer's side of a [`Ring`]: one in all processes at a time.
 ///
@@ -141,14 +142,6 @@ impl<T: Payload> Consumer<T> {
         Ok(end_is_none(self.wait_for_some(deadline))?.map(|()| ValueView::new(self)))
     }
 
-    /// Done with the value that was looked at in place.
-    pub(super) fn step_over(&mut self) -> Result<(), RingError> {
-        self.taker.handle.check_process()?;
-        self.taker.handle.check_pages()?;
-        self.taker.step(1, 1, size_of::<T>() as u64);
-        Ok(())
-    }
-
     /// Pops as many values as are committed one after the other, up to the length of the slice, and returns how many that was; of whom the last one was,
     /// [`place`](Self::place) says. Costs less for each than one by one. They are acknowledged, and their room is free, with a later call.
     ///
@@ -206,6 +199,19 @@ impl<T: Payload> Consumer<T> {
             Some(()) => self.take_slice(values),
             None => Ok(0),
         }
+    }
+}
+
+impl<T: Payload> LendsValue<T> for Consumer<T> {
+    fn place(&self) -> *const T {
+        self.values.place(self.taker.slot(), false)
+    }
+
+    fn step_over(&mut self) -> Result<(), RingError> {
+        self.taker.handle.check_process()?;
+        self.taker.handle.check_pages()?;
+        self.taker.step(1, 1, size_of::<T>() as u64);
+        Ok(())
     }
 }
 

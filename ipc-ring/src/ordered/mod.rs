@@ -65,6 +65,9 @@ pub use record_consumer::RecordConsumer;
 pub use record_producer::RecordProducer;
 pub use ring::{Options, RecordRing, Ring};
 pub use taker::HeldBack;
-pub use value::{ValueGrant, ValueView};
+pub use value::ValueGrant;
 
 pub use crate::spsc::{SideState, Stats};
+
+/// A value in place, from [`Consumer::peek`].
+pub type ValueView<'a, T> = crate::value::ValueView<'a, T, Consumer<T>>;

@@ -1,4 +1,4 @@
-//! Values in place: a claimed slot, lent to its producer, and one that was committed, lent to the consumer.
+//! A claimed slot, lent to its producer.
 #![expect(unsafe_code, reason = "values in the ring are lent as references")]
 
 use std::ops::{Deref, DerefMut};
@@ -6,7 +6,6 @@ use std::ops::{Deref, DerefMut};
 use ipc_core::Payload;
 
 use super::claimer::Room;
-use super::consumer::Consumer;
 use super::producer::Producer;
 use crate::error::RingError;
 
@@ -64,38 +63,5 @@ impl<T: Payload> DerefMut for ValueGrant<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as for `deref`, and `&mut self` makes this the only reference.
         unsafe { &mut *self.producer.values.place(self.slot, true) }
-    }
-}
-
-/// A value in place: from [`Consumer::peek`]. [`release`](Self::release) goes on to the next; dropping it does not.
-///
-/// It does not change while the view lives as long as every attached peer follows the protocol, as with any memory map of a file: see docs/TRUST.md;
-/// [`Consumer::pop`] holds against any peer.
-#[derive(Debug)]
-pub struct ValueView<'a, T: Payload>(&'a mut Consumer<T>);
-
-impl<'a, T: Payload> ValueView<'a, T> {
-    /// The consumer has found a value.
-    pub(super) fn new(consumer: &'a mut Consumer<T>) -> Self {
-        Self(consumer)
-    }
-
-    /// Done with the value: the next call gives the next one.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::Lost`] if pages of it were lost while it was looked at: it may have read as zeros, and is not taken.
-    pub fn release(self) -> Result<(), RingError> {
-        self.0.step_over()
-    }
-}
-
-impl<T: Payload> Deref for ValueView<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        // SAFETY: the value is committed and not acknowledged while this view borrows the consumer, so a producer that follows the protocol does not
-        // write there; it is aligned (`SlotLayout`) and every bit pattern is a `T`.
-        unsafe { &*self.0.values.place(self.0.taker.slot(), false) }
     }
 }

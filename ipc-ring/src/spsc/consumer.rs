@@ -5,12 +5,13 @@ use std::time::Instant;
 use ipc_core::sync::Ordering;
 use ipc_core::{Error, Payload, Segment};
 
+use super::ValueView;
 use super::cursor::Cursor;
 use super::endpoint::{Endpoint, Leaving, Other};
 use super::ring::Ring;
 use super::sides::consumer_side;
-use super::value::ValueView;
 use crate::error::{RingError, Side};
+use crate::value::LendsValue;
 
 /// The consumer's side of a [`Ring`]: one in all processes at a time.
 ///
@@ -97,19 +98,6 @@ impl<T: Payload> Consumer<T> {
 
     fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<ValueView<'_, T>>, RingError> {
         Ok(end_is_none(self.wait_for_some(deadline))?.map(|()| ValueView::new(self)))
-    }
-
-    /// Done with the value that was looked at in place.
-    pub(super) fn step_over(&mut self) -> Result<(), RingError> {
-        self.endpoint.check_process()?;
-        self.endpoint.check_pages()?;
-        self.cursor.step();
-        Ok(())
-    }
-
-    /// Where the next value is.
-    pub(super) fn place(&self) -> *const T {
-        self.cursor.place(false)
     }
 
     /// Whether there is a value, as far as that is seen at a glance.
@@ -313,6 +301,19 @@ impl<T: Payload> Consumer<T> {
         }
         let popped = self.wait_for_some(deadline).and_then(|()| self.try_pop_slice(values));
         Ok(end_is_none(popped)?.unwrap_or(0))
+    }
+}
+
+impl<T: Payload> LendsValue<T> for Consumer<T> {
+    fn place(&self) -> *const T {
+        self.cursor.place(false)
+    }
+
+    fn step_over(&mut self) -> Result<(), RingError> {
+        self.endpoint.check_process()?;
+        self.endpoint.check_pages()?;
+        self.cursor.step();
+        Ok(())
     }
 }
 

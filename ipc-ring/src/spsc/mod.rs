@@ -21,7 +21,6 @@ pub(crate) mod record_producer;
 pub(crate) mod ring;
 mod sides;
 pub(crate) mod stats;
-mod value;
 
 pub use consumer::Consumer;
 pub use endpoint::SideState;
@@ -30,7 +29,12 @@ pub use record_consumer::{RecordConsumer, View};
 pub use record_producer::RecordProducer;
 pub use ring::{RecordRing, Ring};
 pub use stats::{RingView, Stats};
-pub use value::{ValueGrant, ValueView};
 
 /// Room for one record, from [`RecordProducer::claim`].
 pub type Grant<'a> = crate::record::Grant<'a, RecordProducer>;
+
+/// Room for one value, from [`Producer::claim`].
+pub type ValueGrant<'a, T> = crate::value::ValueGrant<'a, T, Producer<T>>;
+
+/// A value in place, from [`Consumer::peek`].
+pub type ValueView<'a, T> = crate::value::ValueView<'a, T, Consumer<T>>;

@@ -5,12 +5,13 @@ use std::time::Instant;
 use ipc_core::sync::Ordering;
 use ipc_core::{Error, Payload, Segment};
 
+use super::ValueGrant;
 use super::cursor::Cursor;
 use super::endpoint::{Endpoint, Leaving, Other};
 use super::ring::Ring;
 use super::sides::producer_side;
-use super::value::ValueGrant;
 use crate::error::{PushError, RingError, Side};
+use crate::value::LendsRoom;
 
 /// At most this many items are published together, so that the consumer can begin while the rest of a long slice is
 /// written.
@@ -88,7 +89,7 @@ impl<T: Payload> Producer<T> {
 
     /// Publishes the value that was written at the cursor.
     #[inline(always)]
-    pub(super) fn publish_one(&mut self) -> Result<(), RingError> {
+    fn publish_one(&mut self) -> Result<(), RingError> {
         let published = self.cursor.position.wrapping_add(1);
         // Release: who sees the position sees the item. Pairs with the consumer's Acquire load of the same word.
         self.cursor.control().store(published, Ordering::Release);
@@ -133,15 +134,6 @@ impl<T: Payload> Producer<T> {
             found => found?,
         }
         Ok(ValueGrant::new(self))
-    }
-
-    pub(super) fn check_process(&self) -> Result<(), RingError> {
-        self.endpoint.check_process()
-    }
-
-    /// Where the next value goes.
-    pub(super) fn place(&self, to_write: bool) -> *mut T {
-        self.cursor.place(to_write)
     }
 
     /// Pushes a value, waiting for room as long as a living consumer may make some, or none has come yet.
@@ -234,6 +226,17 @@ impl<T: Payload> Producer<T> {
             pushed += step.map_err(|reason| PushError { value: pushed, reason })?;
         }
         Ok(())
+    }
+}
+
+impl<T: Payload> LendsRoom<T> for Producer<T> {
+    fn place(&self, to_write: bool) -> *mut T {
+        self.cursor.place(to_write)
+    }
+
+    fn publish(&mut self) -> Result<(), RingError> {
+        self.endpoint.check_process()?;
+        self.publish_one()
     }
 }
 
