@@ -57,9 +57,10 @@ impl<T: Payload> Reader for Cells<T> {
         let most = wanted.most.min(LONGEST);
         let position = self.cursor.position;
         let shared = wanted.consumers > 1 && wanted.asked < most;
+        let in_stream = self.in_stream && Layout::<T>::FILLS_LINES;
         // How far the producer is, by a line of its own; control words would have to be followed one by one. Looked at by who shares what is there, and in a stream.
-        let mut told = if shared || self.in_stream { backlog(lines, position, 0) } else { 0 };
-        if wanted.asked == 1 && (self.in_stream || told > FEW) {
+        let mut told = if shared || in_stream { backlog(lines, position, 0) } else { 0 };
+        if Layout::<T>::FILLS_LINES && wanted.asked == 1 && (in_stream || told > FEW) {
             told = backlog(lines, position, AHEAD * most);
         }
         // In a lane that is damaged, anything.
@@ -70,7 +71,9 @@ impl<T: Payload> Reader for Cells<T> {
         } else {
             let there = told.max(self.cursor.published(1)?);
             let share = (there / (2 * wanted.consumers)).max(wanted.asked.min(there)).min(most);
-            self.cursor.prefetch(share);
+            if Layout::<T>::FILLS_LINES {
+                self.cursor.prefetch(share);
+            }
             share
         };
         self.in_stream = positions == most && most > FEW;

@@ -22,7 +22,7 @@ use crate::value::LendsValue;
 /// A pop costs the load of the value. Every so many values, a *span* is claimed: a look at the control word that travels with the values, a compare-and-swap that
 /// claims it, and another one that acknowledges the span before, both on lines of the consumers' own. A lone consumer claims all that is there, up to a turn
 /// of 64 values or 16 KiB; several claim about what is there ÷ (2 × consumers) each, and for that look at a line that the producer writes.
-/// In a stream (a whole turn was there last time; or, of several consumers, more than 8 values are) a call that wants one value lets the producer get four turns ahead, for 2 µs at most, and for half a microsecond if it does not.
+/// In a stream (a whole turn was there last time; or, of several consumers, more than 8 values are) a call that wants one value, of more than 28 bytes, lets the producer get four turns ahead, for 2 µs at most, and for half a microsecond if it does not.
 /// [`set_prefetch`](Self::set_prefetch) claims less at a time.
 ///
 /// **Acknowledging.** When a call that pops has come to the end of the span, it acknowledges the span before it claims the next: what earlier calls took, never what it takes itself.

@@ -21,7 +21,7 @@ use crate::spsc::{self, ValueView};
 /// nothing more is acknowledged.
 ///
 /// A pop costs what it costs in a [one-to-one ring](spsc::Consumer), and a look at the next lane's control word and at one word of announcements when a lane's turn is
-/// over or it has nothing. Between two turns of a stream (64 values of one lane or more, without a look that found nothing) it reads how far the lane's producer is, and if that is less than four turns ahead lets it
+/// over or it has nothing. Between two turns of a stream (64 values of one lane or more, without a look that found nothing) it reads, where values have more than 28 bytes, how far the lane's producer is, and if that is less than four turns ahead lets it
 /// get ahead, for 2 µs at most, and for half a microsecond if it does not. If the process dies, its successor gets again what was not acknowledged: in each lane, what was popped when it was last called to pop, in
 /// batches of up to a quarter of the lane.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl<T: Payload> Reader for spsc::Consumer<T> {
     }
 
     fn prepare_turn(&mut self, lines: &Lines, turn: u64) {
-        if turn <= FEW {
+        if turn <= FEW || !Layout::<T>::FILLS_LINES {
             return;
         }
         // What is told may be anything: `prefetch` asks for lines of the lane only.

@@ -37,6 +37,8 @@ impl<T: Payload> Layout<T> {
         Some(end) if end <= CACHE_LINE => CACHE_LINE - Self::FIRST,
         _ => 1,
     };
+    /// Whether each item has a line, or more, of its own. Where several share one, a consumer that follows its producer line by line has something to do meanwhile.
+    pub(crate) const FILLS_LINES: bool = Self::PER_CELL == 1;
     pub(crate) const STRIDE: usize = (Self::FIRST + Self::PER_CELL * Self::ITEM).next_multiple_of(CACHE_LINE);
     const ALIGNMENT: () = assert!(align_of::<T>() <= CACHE_LINE, "a payload is aligned to a cache line at most");
 
