@@ -30,6 +30,8 @@ pub struct Consumer<T: Payload> {
 }
 
 impl<T: Payload> Reader for spsc::Consumer<T> {
+    const PREPARES: bool = Layout::<T>::FILLS_LINES;
+
     fn open(lines: &Lines, geometry: &Geometry) -> Result<Self, RingError> {
         let endpoint = Endpoint::lent(lines.clone(), Side::Consumer);
         let (cursor, head) = cursor_at_tail(lines, geometry.extent)?;
@@ -47,7 +49,7 @@ impl<T: Payload> Reader for spsc::Consumer<T> {
     }
 
     fn prepare_turn(&mut self, lines: &Lines, turn: u64) {
-        if turn <= FEW || !Layout::<T>::FILLS_LINES {
+        if turn <= FEW {
             return;
         }
         // What is told may be anything: `prefetch` asks for lines of the lane only.

@@ -20,6 +20,8 @@ const EVERYWHERE: u64 = if MODEL { 1 << 32 } else { 1 << 16 };
 
 /// One lane's consumer.
 pub(super) trait Reader: Sized {
+    /// Whether there is something to prepare before a turn.
+    const PREPARES: bool = false;
     /// Goes on in a lane where the last consumer stopped.
     fn open(lines: &Lines, geometry: &Geometry) -> Result<Self, RingError>;
     /// How far it is.
@@ -342,7 +344,7 @@ impl<R: Reader> Lanes<R> {
             self.rest(table);
         }
         let reader = self.lanes.get(self.current).and_then(|lane| lane.reader.as_ref());
-        let in_stream = reader.is_some_and(|reader| reader.position() == self.turn_end);
+        let in_stream = R::PREPARES && reader.is_some_and(|reader| reader.position() == self.turn_end);
         for _ in 0..self.listed.len() {
             let next = self.at.wrapping_add(1);
             self.at = if next >= self.listed.len() { 0 } else { next };
