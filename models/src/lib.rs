@@ -153,10 +153,20 @@ pub fn check_within<M: Fn() -> bool + Send + Sync + 'static>(
 /// and returns whether it was killed.
 #[cfg(ipc_model = "loom")]
 pub fn check_deaths<M: Fn() -> bool + Send + Sync + 'static>(model: impl Fn(usize) -> M) {
+    check_deaths_within(2, false, model);
+}
+
+/// As [`check_deaths`], with at most so many preemptions; with `fences`, as is needed where threads sleep.
+#[cfg(ipc_model = "loom")]
+pub fn check_deaths_within<M: Fn() -> bool + Send + Sync + 'static>(
+    preemptions: usize,
+    fences: bool,
+    model: impl Fn(usize) -> M,
+) {
     let begun = std::time::Instant::now();
     let mut executions = 0;
     for accesses in 0.. {
-        let explored = explore(2, false, model(accesses));
+        let explored = explore(preemptions, fences, model(accesses));
         executions += explored.executions;
         if explored.truths == 0 {
             assert!(accesses > 1, "it never died");

@@ -2,7 +2,7 @@
 
 use ipc_core::wait::WaitStrategy;
 use ipc_ring::RingError;
-use ipc_ring::cell::{Cell, Reader};
+use ipc_ring::cell::{Blackboard, Cell, Reader};
 use loom::thread;
 use models::{Numbered, attach_again, check, check_deaths, segment};
 
@@ -81,6 +81,26 @@ fn cell_sleep() {
     check(true, [(1, 2), (2, 1)].map(|(readers, writes)| move || asleep(readers, writes)));
 }
 
+/// A reader sleeps until there is a value, and the writer stays.
+fn asleep_for_one() -> bool {
+    let cell = Cell::<u64>::create(&segment(), "cell").unwrap();
+    let (mut writer, mut reader) = (cell.writer().unwrap(), cell.reader().unwrap());
+    reader.set_strategy(WaitStrategy::sleep());
+    let writing = thread::spawn(move || {
+        writer.write(1).unwrap();
+        writer
+    });
+    let read = reader.wait_newer(0).unwrap().unwrap();
+    assert_eq!((read.version, read.value), (1, 1));
+    drop(writing.join().unwrap());
+    true
+}
+
+#[test]
+fn cell_sleep_for_one() {
+    check(true, [asleep_for_one]);
+}
+
 /// A writer is killed after so many accesses, while another reads; its successor goes on from the last whole value.
 fn killed_writer(accesses: usize) -> bool {
     let segment = segment();
@@ -110,4 +130,36 @@ fn killed_writer(accesses: usize) -> bool {
 #[test]
 fn cell_killed_writer() {
     check_deaths(|accesses| move || killed_writer(accesses));
+}
+
+/// Two cells of one blackboard, written by two and read by one: each is as if it were alone.
+fn of_one_board(before: u64) -> bool {
+    let board = Blackboard::builder().cell::<Value>("one").cell::<Value>("two").create(&segment(), "board").unwrap();
+    let (mut one, mut two) = (board.writer::<Value>("one").unwrap(), board.writer::<Value>("two").unwrap());
+    let (mut first, mut second) = (board.reader::<Value>("one").unwrap(), board.reader::<Value>("two").unwrap());
+    let of_two = |version: u64| Value::number(version + 100);
+    (1..=before).for_each(|version| assert_eq!(one.write(Value::number(version)).unwrap(), version));
+    let writing = thread::spawn(move || {
+        assert_eq!(one.write(Value::number(before + 1)).unwrap(), before + 1);
+        one
+    });
+    assert_eq!(two.write(of_two(1)).unwrap(), 1);
+    let seen = read_some(&mut first, before, 1);
+    let read = second.read().unwrap().unwrap();
+    assert_eq!((read.version, read.value), (1, of_two(1)));
+    let mut one = writing.join().unwrap();
+    // Another lap of the first one's slots.
+    (before + 2..before + 6).for_each(|version| assert_eq!(one.write(Value::number(version)).unwrap(), version));
+    assert_eq!(read_some(&mut first, seen, 1), before + 5);
+    assert_eq!(two.write(of_two(2)).unwrap(), 2);
+    let read = second.read().unwrap().unwrap();
+    assert_eq!((read.version, read.value), (2, of_two(2)));
+    assert!(board.cells().map(|cell| cell.version).eq([before + 5, 2]));
+    drop((one, two));
+    seen > before
+}
+
+#[test]
+fn blackboard_cells() {
+    check(false, [0, 2].map(|before| move || of_one_board(before)));
 }

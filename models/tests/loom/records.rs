@@ -158,7 +158,7 @@ fn views(bulk: bool) -> bool {
             next += 1;
         };
         if bulk {
-            assert_eq!(consumer.try_pop_slice(2, &mut see), Ok(2));
+            assert_eq!(consumer.try_pop_slice(2, see), Ok(2));
         } else {
             let view = consumer.try_peek().unwrap();
             see(&view);

@@ -57,7 +57,9 @@ fn all_free(slab: &Slab<u64>) {
     slab.give_back();
     let usage = slab.usage();
     assert_eq!(usage.free, usage.slots, "the dead holds nothing, and neither does who has left: {:?}", slab.holdings());
-    let slots: Vec<_> = (0..usage.slots).map(|_| slab.try_allocate().expect("a free slot is found")).collect();
+    // All of them at once.
+    let mut slots = Vec::new();
+    slots.extend((0..usage.slots).map(|_| slab.try_allocate().expect("a free slot is found")));
     slots.into_iter().for_each(use_up);
 }
 
