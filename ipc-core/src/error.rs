@@ -1,7 +1,7 @@
 //! Errors of segments, objects and peers: typed, with what was expected and what was found.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::peer::PeerId;
 
@@ -85,6 +85,17 @@ pub enum Error {
         found: String,
     },
 
+    /// This process may read the segment, but not write it, which a peer has to: because of the file's mode, a file system that is mounted read-only, or a memfd's seals.
+    #[error(
+        "this process may not write {path:?} ({reason}): `open_read_only` looks into it without the right to write"
+    )]
+    NotWritable {
+        /// Where it is.
+        path: PathBuf,
+        /// What forbids it: the system's error, or what the descriptor is.
+        reason: String,
+    },
+
     /// The file is shorter than its header says, or too short for a header.
     #[error("segment {path:?} is truncated: expected {expected} bytes, found {found}")]
     Truncated {
@@ -96,8 +107,8 @@ pub enum Error {
         found: u64,
     },
 
-    /// A field of the header is not what this build of the library uses.
-    #[error("segment {path:?} has another {field}: expected {expected:#x}, found {found:#x}")]
+    /// A field of the header is not what this build of the library uses. Without its magic, a file is not a segment at all.
+    #[error("{}", display_incompatible(.path, .field, *.expected, *.found))]
     Incompatible {
         /// Where it is.
         path: PathBuf,
@@ -332,6 +343,9 @@ pub enum Error {
     },
 }
 
+/// The field of the header that says that it is one.
+pub(crate) const MAGIC_FIELD: &str = "magic";
+
 /// Who a peer is, for messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerDescription {
@@ -353,6 +367,15 @@ impl std::fmt::Display for PeerDescription {
 
 fn display_cause(cause: &Option<io::Error>) -> String {
     cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default()
+}
+
+fn display_incompatible(path: &Path, field: &str, expected: u64, found: u64) -> String {
+    let values = format!("expected {expected:#x}, found {found:#x}");
+    if field == MAGIC_FIELD {
+        format!("{path:?} is not a segment: its {field} is another, {values}")
+    } else {
+        format!("segment {path:?} has another {field}: {values}")
+    }
 }
 
 fn display_path(path: &Option<PathBuf>) -> String {

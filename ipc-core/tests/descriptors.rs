@@ -113,9 +113,10 @@ fn a_one_way_segment_can_only_be_looked_at_by_those_who_receive_it() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (0..2).for_each(|_| segment.send(&ours).unwrap());
         let error = Segment::receive(&theirs).unwrap().open().unwrap_err();
-        assert!(matches!(&error, Error::WrongAccess { found, .. } if found.contains("sealed")), "{error}");
+        assert!(matches!(&error, Error::NotWritable { reason, .. } if reason.contains("sealed")), "{error}");
+        assert!(error.to_string().contains("open_read_only"), "{error}");
         let error = Segment::from_fd(duplicate(&segment)).open().unwrap_err();
-        assert!(matches!(error, Error::WrongAccess { .. }), "{error}");
+        assert!(matches!(error, Error::NotWritable { .. }), "{error}");
         let view = Segment::receive(&theirs).unwrap().open_read_only().unwrap();
         assert_eq!(look(&view, "object").unwrap()[99], mix(1, 99));
         assert_eq!(view.peers().filter(|peer| peer.alive).count(), 1);

@@ -189,7 +189,7 @@ fn permission_to_read_is_enough() {
         eprintln!("skipped: that writing is refused, as root may write whatever the mode says");
     } else {
         let error = small(directory.path(), "segment").open().unwrap_err();
-        assert!(matches!(&error, Error::System { call: "open", .. }), "{error}");
+        assert!(matches!(&error, Error::NotWritable { path, .. } if *path == segment.path()), "{error}");
         fs::set_permissions(segment.path(), Permissions::from_mode(0o000)).unwrap();
         let error = small(directory.path(), "segment").open_read_only().unwrap_err();
         assert!(matches!(&error, Error::System { call: "open", .. }), "{error}");
@@ -234,8 +234,13 @@ fn look_at_what_is_anothers(directory: &Path) {
         assert_eq!(look(&view, "object").unwrap()[9], mix(1, 9));
         assert_eq!(view.peers().filter(|peer| peer.alive).count(), 1, "{name}");
         let error = at().owned_by(0).open().unwrap_err();
-        assert!(matches!(error, Error::System { call: "open", .. }), "{error}");
+        let text = error.to_string();
+        assert!(matches!(&error, Error::NotWritable { path, .. } if path.ends_with(name)), "{error}");
+        assert!(text.contains("open_read_only") && text.contains("Permission denied"), "{text}");
     }
+    // What cannot be looked into either is not said to be.
+    let error = small(directory, "private").owned_by(0).open().unwrap_err();
+    assert!(matches!(error, Error::System { call: "open", .. }), "{error}");
     let error = small(directory, "private").owned_by(0).open_read_only().unwrap_err();
     assert!(matches!(error, Error::System { call: "open", .. }), "{error}");
     // Nothing here is this user's.

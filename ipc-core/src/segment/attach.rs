@@ -28,7 +28,7 @@ impl SegmentOptions {
     ///
     /// [`Error::NotFound`]; [`Error::ForeignOwner`], [`Error::NotASegmentFile`], [`Error::UnsafeDirectory`], [`Error::Unsealed`] for what cannot be
     /// trusted; [`Error::Truncated`], [`Error::Incompatible`], [`Error::Corrupted`] for what cannot be used;
-    /// [`Error::TooManyPeers`]; [`Error::WrongAccess`] for a memfd that only its maker may write, which can be
+    /// [`Error::TooManyPeers`]; [`Error::NotWritable`] for what this process may only read, as a memfd that only its maker may write: that can be
     /// [opened for reading](Self::open_read_only); [`Error::Unsupported`] for an anonymous segment, which is inherited by `fork`
     /// ([`Segment::inherit`]), and for a memfd's name, which finds nothing.
     pub fn open(self) -> Result<Segment> {
@@ -92,7 +92,10 @@ impl SegmentOptions {
         }
         let place = Arc::new(self.place(false)?);
         for _ in 0..RACES {
-            let (file, stat) = publish::open(&place, self.owner(), access)?;
+            let (file, stat) = publish::open(&place, self.owner(), access).map_err(|error| {
+                let readable = || publish::open(&place, self.owner(), Access::ReadOnly).is_ok();
+                missing_right(error, access, || place.path(), readable)
+            })?;
             let backing = Backing::File(place.clone());
             let size = u64::try_from(stat.st_size).unwrap_or(0);
             let header = header::read(&file, &place.path(), size)?;
@@ -112,8 +115,10 @@ impl SegmentOptions {
             errno => Error::system("stat through /proc", Some(path.clone()), errno),
         })?;
         publish::check_kind(&kind, &path)?;
-        let fd: OwnedFd = os::open_fd_path(fd_path, access == Access::ReadWrite)
-            .map_err(|source| Error::system("reopen through /proc", Some(path), source))?;
+        let fd: OwnedFd = os::open_fd_path(fd_path, access == Access::ReadWrite).map_err(|source| {
+            let error = Error::system("reopen through /proc", Some(path.clone()), source);
+            missing_right(error, access, || path, || os::open_fd_path(fd_path, false).is_ok())
+        })?;
         Ok(fd.into())
     }
 
@@ -140,7 +145,9 @@ impl SegmentOptions {
         let Header { geometry, id, .. } = header;
         // What it has grown to, in whole pages. The header was compared with the size: it has the size that it was made with at least.
         let size = file_size - file_size % os::page_size() as u64;
-        let mut map = self.map(&file, size.clamp(geometry.size, geometry.max_size), geometry.max_size)?;
+        let mut map = self
+            .map(&file, size.clamp(geometry.size, geometry.max_size), geometry.max_size)
+            .map_err(|error| missing_right(error, Access::ReadWrite, || backing.path(), || true))?;
         self.behaviour.apply(&mut map)?;
         let map = Arc::new(map);
         let process = process::current()?;
@@ -157,6 +164,24 @@ impl SegmentOptions {
             Attachment { map, geometry, id, peers, backing, process, transient, behaviour, threads, repair, private };
         Ok(Some(Segment::assemble(attachment)))
     }
+}
+
+/// Says what can be done if only the right to write is missing.
+fn missing_right(
+    error: Error,
+    access: Access,
+    path: impl FnOnce() -> PathBuf,
+    readable: impl FnOnce() -> bool,
+) -> Error {
+    let reason = match &error {
+        Error::System { source, .. } => match source.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => source.to_string(),
+            _ => return error,
+        },
+        Error::WrongAccess { found, .. } => (*found).to_owned(),
+        _ => return error,
+    };
+    if access == Access::ReadWrite && readable() { Error::NotWritable { path: path(), reason } } else { error }
 }
 
 fn gone<T>(path: impl FnOnce() -> PathBuf) -> impl FnOnce(Option<T>) -> Result<T> {

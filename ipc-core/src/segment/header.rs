@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, MAGIC_FIELD, Result};
 use crate::map::Mapping;
 use crate::os;
 use crate::payload::{FNV_OFFSET, fnv1a, fnv1a_words};
@@ -164,6 +164,13 @@ pub(crate) struct Header {
 pub(crate) fn read(file: &File, path: &Path, file_size: u64) -> Result<Header> {
     let truncated = |found| Error::Truncated { path: path.into(), expected: HEADER_SIZE as u64, found };
     if file_size < HEADER_SIZE as u64 {
+        // A short letter is no segment that lost its end. Of an empty file nobody knows.
+        let mut magic = [0; 8];
+        let len = file.read_at(&mut magic, MAGIC_AT as u64).unwrap_or(0);
+        if !MAGIC.to_le_bytes().starts_with(&magic[..len]) {
+            let (expected, found) = (MAGIC, u64::from_le_bytes(magic));
+            return Err(Error::Incompatible { path: path.into(), field: MAGIC_FIELD, expected, found });
+        }
         return Err(truncated(file_size));
     }
     let mut bytes = [0_u8; READ];
@@ -180,7 +187,7 @@ fn parse(bytes: &[u8; READ], path: &Path, file_size: u64) -> Result<Header> {
     let half = |at: usize| bytes[at..].first_chunk().map_or(0, |half| u64::from(u32::from_le_bytes(*half)));
     // In this order: what is not a segment at all should be told so, not that its checksum is wrong.
     for (field, expected, found) in [
-        ("magic", MAGIC, word(MAGIC_AT)),
+        (MAGIC_FIELD, MAGIC, word(MAGIC_AT)),
         ("format version", u64::from(FORMAT_VERSION), half(VERSION_AT)),
         ("cache line size", CACHE_LINE as u64, half(CACHE_LINE_AT)),
         ("layout fingerprint", LAYOUT, word(LAYOUT_AT)),

@@ -15,7 +15,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::place::Place;
-use crate::error::{Error, Result};
+use crate::error::{Error, MAGIC_FIELD, Result};
 use crate::os::{self, Lock};
 use crate::peer::lease_bytes;
 
@@ -274,7 +274,7 @@ pub(crate) fn remove_named(place: &Place, owner: u32, only_if_unused: bool) -> R
     let found = u64::from_le_bytes(magic);
     if read != magic.len() || found != super::header::MAGIC {
         let expected = super::header::MAGIC;
-        return Err(Error::Incompatible { path: place.path(), field: "magic", expected, found });
+        return Err(Error::Incompatible { path: place.path(), field: MAGIC_FIELD, expected, found });
     }
     remove(&file, place, only_if_unused, || ())
 }

@@ -26,6 +26,30 @@ fn replacing_does_not_touch_what_is_no_segment() {
 }
 
 #[test]
+fn what_is_no_segment_is_said_to_be_none_however_long_it_is() {
+    let directory = on_disk();
+    let path = directory.path().join("letter");
+    for len in [1, 7, 8, 100, 4095, 4096, 5000, 1 << 20] {
+        fs::write(&path, &b"Dear reader, this is a letter. ".repeat(len / 31 + 1)[..len]).unwrap();
+        let at = || small(directory.path(), "letter");
+        for error in [at().open().err(), at().open_read_only().err(), at().open_or_create().err()] {
+            let error = error.unwrap();
+            assert!(matches!(&error, Error::Incompatible { field: "magic", path: p, .. } if *p == path), "{error}");
+            let (text, found) = (error.to_string(), number(&fs::read(&path).unwrap()[..len.min(8)]));
+            assert!(text.starts_with(&format!("{path:?} is not a segment: ")), "{text}");
+            // What stands there instead is still told.
+            assert!(text.contains("expected 0xa0d4745534d4853") && text.ends_with(&format!("{found:#x}")), "{text}");
+        }
+    }
+    // As far as can be seen, these were some.
+    for len in [0, 1, 8, 4095] {
+        fs::write(&path, b"SHMSEG\r\n".iter().copied().chain([0; 5000]).take(len).collect::<Vec<u8>>()).unwrap();
+        let error = small(directory.path(), "letter").open().unwrap_err();
+        assert!(matches!(&error, Error::Truncated { found, .. } if *found == len as u64), "{error}");
+    }
+}
+
+#[test]
 fn a_file_that_is_too_short_is_truncated_and_says_by_how_much() {
     let directory = on_disk();
     let segment = small(directory.path(), "segment").create().unwrap();
