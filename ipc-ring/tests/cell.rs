@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Named, eventually, role, scratch, start};
 use ipc_core::wait::{Cancel, WaitStrategy};
-use ipc_core::{Error, Segment};
+use ipc_core::{Error, Payload, Segment};
 use ipc_ring::cell::{Blackboard, Cell, Reader, Versioned, Writer};
 use ipc_ring::spsc::SideState;
 use ipc_ring::{RingError, Side};
@@ -345,7 +345,10 @@ fn a_blackboard_holds_cells_of_several_types_under_keys() {
         assert_eq!((read.version, read.value), (version, version as f64));
     }
     assert_eq!(again.reader::<u8>("x").unwrap().read(), Ok(None));
-    assert!(matches!(again.cell::<u64>("temperature"), Err(Error::ObjectMismatch { what: "type", .. })));
+    let other = again.cell::<u64>("temperature").unwrap_err().to_string();
+    let (asked, there) = (<u64 as Payload>::FINGERPRINT, <f64 as Payload>::FINGERPRINT);
+    let words = format!("expected u64 (8 bytes, {asked:#x}), found another type (8 bytes, {there:#x})");
+    assert_eq!(other, format!("object \"board[temperature]\" differs in its type: {words}"));
     assert!(matches!(again.cell::<u64>("pressure"), Err(Error::ObjectNotFound { .. })));
     assert!(matches!(again.writer::<f64>("temperature"), Err(Error::RoleHeld { .. })));
     let cells: Vec<_> = again.cells().map(|cell| (cell.key, cell.type_size, cell.version)).collect();

@@ -269,7 +269,8 @@ impl Blackboard {
                 name: name(),
                 what: "type",
                 expected: format!("{} ({} bytes, {:#x})", T::NAME, asked.1, asked.0),
-                found: format!("{} bytes, {:#x}", entry.size, entry.fingerprint),
+                // An entry has no room for the type's name.
+                found: format!("another type ({} bytes, {:#x})", entry.size, entry.fingerprint),
             });
         }
         Ok(Cell::of(Slots::new(&self.region, *at, size_of::<T>())))
