@@ -40,14 +40,30 @@ pub fn child(body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Child>
     }
 }
 
+/// Kills this process where it stands, as anybody's SIGKILL would: nothing is dropped, closed, or told to anybody.
+pub fn die() -> ! {
+    let _ = kill(Pid::this(), Signal::SIGKILL);
+    // Not reached: a process cannot keep that signal away.
+    std::process::abort()
+}
+
 impl Child {
     /// Waits until the child has ended well.
     ///
     /// # Errors
     ///
     /// If it failed, or had to be killed when the time was over.
-    pub fn join(mut self, patience: Duration) -> anyhow::Result<()> {
-        let Some(pid) = self.pid else { return Ok(()) };
+    pub fn join(self, patience: Duration) -> anyhow::Result<()> {
+        if self.was_killed(patience)? { bail!("a child was killed") } else { Ok(()) }
+    }
+
+    /// Waits until the child has ended well, or by SIGKILL: whether it was that.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join), but for that.
+    pub fn was_killed(mut self, patience: Duration) -> anyhow::Result<bool> {
+        let Some(pid) = self.pid else { return Ok(false) };
         let begun = Instant::now();
         loop {
             match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
@@ -56,13 +72,13 @@ impl Child {
                 }
                 Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_micros(500)),
                 Err(nix::errno::Errno::EINTR) => {}
-                Ok(WaitStatus::Exited(_, 0)) => {
-                    self.pid = None;
-                    return Ok(());
-                }
                 Ok(status) => {
                     self.pid = None;
-                    bail!("a child failed: {status:?}");
+                    return match status {
+                        WaitStatus::Exited(_, 0) => Ok(false),
+                        WaitStatus::Signaled(_, Signal::SIGKILL, _) => Ok(true),
+                        status => bail!("a child failed: {status:?}"),
+                    };
                 }
                 Err(errno) => return Err(errno).context("waitpid"),
             }
