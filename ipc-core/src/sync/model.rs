@@ -586,7 +586,8 @@ pub fn mortal<R>(peer: PeerId, accesses: usize, life: impl FnOnce() -> R) -> Opt
         Err(cause) if cause.is::<Died>() => {
             over();
             // What a process did happened before the kernel let go of its lease, and that before anybody is told.
-            death.store(1, Ordering::Release);
+            // A swap: to loom, a store would not be ordered with those that asked before, and who asks later could still be told of what they found.
+            death.fetch_or(1, Ordering::AcqRel);
             // Time passes: all sleeps end, and nobody sleeps again for ever.
             let granules: Vec<Rc<[Granule]>> =
                 with(|world| world.pieces.iter().map(|piece| Rc::clone(&piece.granules)).collect());
@@ -618,5 +619,5 @@ pub(super) fn life(peer: u64) -> Option<bool> {
         Some(Rc::clone(&found.death))
     })?;
     // The kernel's answer is what is so now: a load could return what was so before, and each of them would be tried.
-    Some(death.fetch_or(0, Ordering::Acquire) == 0)
+    Some(death.fetch_or(0, Ordering::AcqRel) == 0)
 }
