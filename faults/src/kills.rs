@@ -142,11 +142,74 @@ impl Tally {
 }
 
 /// One process of a storm, and its successors.
-struct Place {
+#[derive(Debug)]
+pub struct Place {
     actor: Actor,
     lane: usize,
     said: Said,
     child: Option<Child>,
+    /// How far the lane was when the process was started.
+    began: u64,
+}
+
+impl Place {
+    /// Of nobody yet.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory.
+    pub fn new(actor: Actor, lane: usize) -> Result<Self> {
+        Ok(Self { actor, lane, said: Said::new()?, child: None, began: 0 })
+    }
+
+    /// Starts a process in it, its predecessor being dead: it finds the segment by its name, or inherits it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no process to be had.
+    pub fn start(&mut self, stage: &Stage, inherited: Option<&Segment>) -> Result<()> {
+        let (run, stage) = (self.actor.run, stage.of(self.lane, inherited));
+        self.began = noted(&stage.notes().progress);
+        self.child = Some(process::start(&self.said, || run(&stage))?);
+        Ok(())
+    }
+
+    /// Kills its process, if there is one.
+    pub fn kill(&mut self) {
+        self.child = None;
+    }
+
+    /// Stops its process.
+    ///
+    /// # Errors
+    ///
+    /// If that has ended and was waited for.
+    pub fn stop(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        self.child.as_ref().map_or(Ok(()), |child| child.signal(signal))
+    }
+
+    /// Whether its process got further than where its predecessors had come to.
+    pub fn has_progressed(&self, stage: &Stage) -> bool {
+        noted(&stage.evidence().lane(self.lane).progress) != self.began
+    }
+
+    /// Has another process try to take the role from the one that is stopped; returns whether it tried.
+    ///
+    /// # Errors
+    ///
+    /// If it got what the stopped one has.
+    pub fn intrude(&self, stage: &Stage) -> Result<bool> {
+        // It has to have come to the role to be robbed of it. That others of its role got further says nothing of it, and until it ran what is noted in its lane is its
+        // predecessor's: a writer of a blackboard was found robbed that had not run since its fork, of a role that the dead one had.
+        let Some(intrude) = self.actor.intrude.filter(|_| self.has_progressed(stage)) else { return Ok(false) };
+        let (said, stage) = (Said::new()?, stage.of(self.lane, None));
+        process::survivor(&said, LONG, || intrude(&stage))?;
+        Ok(true)
+    }
 }
 
 /// A storm while it lasts.
@@ -167,7 +230,7 @@ fn round(options: &Options, structure: &'static dyn Structure, case: u64, tally:
     let mut storm = Storm { stage: &stage, segment: &segment, places: Vec::new(), rng };
     for actor in structure.actors() {
         for _ in 0..actor.processes {
-            storm.places.push(Place { actor, lane: storm.places.len(), said: Said::new()?, child: None });
+            storm.places.push(Place::new(actor, storm.places.len())?);
         }
     }
     let outcome = storm.rage(structure, tally);
@@ -213,7 +276,7 @@ impl Storm<'_> {
             self.signal(victims.clone(), Signal::SIGKILL)?;
             let begun = Instant::now();
             for place in victims.clone() {
-                drop(self.places[place].child.take());
+                self.places[place].kill();
                 let role = self.places[place].actor.role;
                 tally.killed.iter_mut().filter(|(name, _)| *name == role).for_each(|(_, kills)| *kills += 1);
                 tally.row.tried += 1;
@@ -235,17 +298,14 @@ impl Storm<'_> {
         Ok(())
     }
 
-    /// Starts a process in a place: it finds the segment by its name, or inherits it.
+    /// Starts a process in a place.
     fn start(&mut self, place: usize) -> Result<()> {
         let inherited = self.rng.one_in(2).then_some(self.segment);
-        let Place { actor, lane, said, child } = &mut self.places[place];
-        let stage = self.stage.of(*lane, inherited);
-        *child = Some(process::start(said, || (actor.run)(&stage))?);
-        Ok(())
+        self.places[place].start(self.stage, inherited)
     }
 
     fn signal(&self, places: std::ops::Range<usize>, signal: Signal) -> Result<()> {
-        self.places[places].iter().filter_map(|place| place.child.as_ref()).try_for_each(|child| child.signal(signal))
+        self.places[places].iter().try_for_each(|place| place.signal(signal))
     }
 
     /// Stops processes for a while: they keep what they have.
@@ -253,10 +313,7 @@ impl Storm<'_> {
         self.signal(places.clone(), Signal::SIGSTOP)?;
         tally.stops += places.len() as u64;
         std::thread::sleep(Duration::from_micros(self.rng.below(3000)));
-        if let (true, Some(intrude)) = (self.rng.one_in(8), self.places[places.start].actor.intrude) {
-            let (said, stage) = (Said::new()?, self.stage.of(self.places[places.start].lane, None));
-            // It has to be in the role to be robbed of it: its predecessor's notes say nothing of that.
-            process::survivor(&said, LONG, || intrude(&stage))?;
+        if self.rng.one_in(8) && self.places[places.start].intrude(self.stage)? {
             tally.intruders += 1;
         }
         Ok(())

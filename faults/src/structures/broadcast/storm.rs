@@ -36,12 +36,13 @@ fn joining(stage: &Stage) -> bool {
     stage.case.is_multiple_of(JOINED)
 }
 
-/// No living consumer's place is to be had.
+/// The place of a consumer that lives, if only slowly, is not to be had.
 fn intrude<K: Broadcast>(stage: &Stage) -> Result<()> {
     let segment = stage.attach()?;
     // Those who join leave as well.
     let places = if joining(stage) { Vec::new() } else { K::consumers(&segment)? };
-    for consumer in places.iter().filter(|consumer| consumer.alive) {
+    // Of the stopped one alone: the others run, and may let go of theirs behind the look at them.
+    for consumer in places.iter().filter(|consumer| consumer.alive && consumer.place == stage.lane - 1) {
         match K::resume(&segment, consumer.place) {
             Err(Error::RoleHeld { .. }) => {}
             Err(error) => return Err(error).context("a place that a stopped process has"),
