@@ -503,3 +503,43 @@ fn a_reach_that_a_peer_moves_back_while_a_consumer_resumes_is_an_error() {
         }
     });
 }
+
+#[test]
+fn a_checkpoint_that_is_not_counted_yet_is_not_taken_for_the_oldest() {
+    // docs/FORMAT.md: how many checkpoints were left, and for how many there are words.
+    const LEFT: usize = 768;
+    const PAIRS: u64 = 16;
+    let segment = scratch(RecordRing::required_size(6000, 1).unwrap());
+    let ring = RecordRing::create(&segment, "ring", 6000, 1).unwrap();
+    let mut producer = ring.producer().unwrap();
+    // Its place is resumed too late.
+    ring.consumer(Start::Now).unwrap().close();
+    let info = segment.objects().into_iter().find(|info| info.name == "ring").unwrap();
+    let kind = ObjectKind { name: "whatever it is", code: info.kind };
+    let region = segment.open_object("ring", kind, PayloadType::bytes()).unwrap().region;
+    let left = region.u64_at(LEFT);
+    let before = loop {
+        let before = left.load(Ordering::Relaxed);
+        producer.push(&record(producer.number(), 600)).unwrap();
+        if before >= PAIRS && left.load(Ordering::Relaxed) > before {
+            break before;
+        }
+    };
+    let number = producer.number();
+    let (oldest, position) = {
+        let lossy = ring.lossy_consumer(Start::Oldest).unwrap();
+        (lossy.number(), lossy.position())
+    };
+    assert!(oldest + 4 < number, "begins with {oldest} of {number}");
+    // As it is between both stores of the producer, and stays if it is killed there.
+    left.store(before, Ordering::Relaxed);
+    assert_eq!(ring.lossy_consumer(Start::Oldest).unwrap().number(), oldest);
+    assert_eq!(ring.lossy_consumer(Start::Now).unwrap().number(), number);
+    let resumed = ring.resume(0).unwrap();
+    assert_eq!((resumed.position(), resumed.missed()), (position, position));
+    drop(resumed);
+    assert_eq!(ring.consumer(Start::Oldest).unwrap().position(), position);
+    // A successor goes on behind all, and leaves it once more.
+    producer.hand_over();
+    assert_eq!(ring.producer().unwrap().number(), number);
+}

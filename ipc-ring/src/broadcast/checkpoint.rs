@@ -87,7 +87,7 @@ fn left(lines: &Lines) -> u64 {
     lines.u64(COUNT).load(Ordering::Acquire)
 }
 
-/// Those that are whole, the oldest first. Before all that were left stands the beginning.
+/// Those that are whole, in the order in which they were left; but one that is being left just now may come where the oldest was. Before all that were left stands the beginning.
 fn all(lines: &Lines) -> impl DoubleEndedIterator<Item = Checkpoint> + '_ {
     let count = left(lines);
     let beginning = (count < PAIRS).then(Checkpoint::default);
@@ -95,7 +95,7 @@ fn all(lines: &Lines) -> impl DoubleEndedIterator<Item = Checkpoint> + '_ {
     beginning.into_iter().chain(pairs)
 }
 
-/// The newest one. Where none is whole, the beginning.
+/// The newest one that is counted. Where none is whole, the beginning.
 fn newest(lines: &Lines) -> Checkpoint {
     all(lines).next_back().unwrap_or_default()
 }
@@ -106,13 +106,11 @@ pub(super) fn intact(lines: &Lines, margin: u64) -> Result<(Checkpoint, u64), Ri
     for _ in 0..ATTEMPTS {
         // Acquire: the checkpoint that was left before it is seen.
         oldest = lines.oldest(lines.reach().load(Ordering::Acquire));
-        let mut found = None;
-        for checkpoint in all(lines).filter(|checkpoint| checkpoint.position >= oldest) {
-            found = Some(checkpoint);
-            if checkpoint.position >= oldest.saturating_add(margin) {
-                break;
-            }
-        }
+        let enough = oldest.saturating_add(margin);
+        // The nearest one by its position, as the pairs are not in that order while the producer leaves one, or if it died there: the new one stands in the words of the oldest before it is
+        // counted.
+        let intact = all(lines).filter(|checkpoint| checkpoint.position >= oldest);
+        let found = intact.min_by_key(|&Checkpoint { position, .. }| (position < enough, position.abs_diff(enough)));
         if let Some(found) = found {
             return Ok((found, oldest));
         }
