@@ -11,6 +11,9 @@ use super::format::FRAME;
 
 /// Room for a record, claimed and not yet committed. What is in it at first is anything.
 ///
+/// As long as it is neither committed nor dropped, and its process lives, what stands behind it is not read and not made durable, whoever appended it: a thread that has one, and waits without a
+/// deadline until another appender's record is durable, waits for itself. One that is forgotten is given back at its appender's next claim, or when that drops.
+///
 /// Sound as long as every attached peer follows the protocol: nobody else writes to claimed room.
 #[derive(Debug)]
 pub struct JournalGrant<'a> {

@@ -7,6 +7,7 @@ mod notes;
 mod storm;
 
 use std::ops::Range;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use ipc_core::{Error, Segment, SegmentOptions};
@@ -263,14 +264,7 @@ fn audit(stage: &Stage, on_disk: bool) -> Result<()> {
         }
     }
     if on_disk {
-        // Whoever was to lead is dead.
-        let end = tell(journal.end())?;
-        ensure!(journal.durable() <= end, "{} is durable of {end}", journal.durable());
-        ensure!(tell(journal.flush()).context("flushing, afterwards")? >= end, "not all was flushed");
-        tell(appenders[0].set_acknowledge(Acknowledge::EveryCommit))?;
-        tell(append_durably(&mut appenders[0], stage, 0)).context("durably, afterwards")?;
-        tell(appenders[0].set_acknowledge(Acknowledge::Async))?;
-        ensure!(journal.durable() > end, "what was acknowledged is not durable: {} of {end}", journal.durable());
+        make_durable(&journal, &mut appenders, stage)?;
     }
     fill_up(&mut appenders, stage)?;
     drop(appenders);
@@ -291,6 +285,34 @@ fn audit(stage: &Stage, on_disk: bool) -> Result<()> {
     ensure!(!Follower::new(&journal, stage)?.try_take(stage)?, "a message came from nowhere");
     tell(journal.verify())?;
     tell(journal.close())
+}
+
+/// Makes durable what was appended. Whoever was to lead is dead.
+fn make_durable(journal: &Journal, appenders: &mut [Appender], stage: &Stage) -> Result<()> {
+    let [first, second] = appenders else { bail!("{} appenders", appenders.len()) };
+    // Each may have forgotten a claim, which it gives back at its next one: so that what was appended behind it is flushed as well.
+    append(first, stage, 0).context("behind what was forgotten")?;
+    append(second, stage, 1).context("behind what was forgotten")?;
+    let end = tell(journal.end())?;
+    ensure!(journal.durable() <= end, "{} is durable of {end}", journal.durable());
+    ensure!(tell(journal.flush()).context("flushing, afterwards")? >= end, "not all was flushed");
+    // Who may commit a claim lives, so what is behind it is not made durable. To wait there without a deadline would be to wait for ourselves.
+    tell(abort(second, 1, true)).context("forgetting a claim, afterwards")?;
+    tell(first.set_acknowledge(Acknowledge::EveryCommit))?;
+    let mut waited = false;
+    tell(append_by(first, stage, 0, |appender, bytes| {
+        let pushed = appender.push_deadline(bytes, Instant::now());
+        waited = matches!(pushed, Err(JournalError::NotYetDurable { .. }));
+        pushed.map(drop)
+    }))
+    .context("behind a claim, afterwards")?;
+    ensure!(waited && journal.durable() == end, "{} is durable, and who may commit lives at {end}", journal.durable());
+    append(second, stage, 1).context("behind what was forgotten")?;
+    let end = tell(journal.end())?;
+    tell(append_durably(first, stage, 0)).context("durably, afterwards")?;
+    tell(first.set_acknowledge(Acknowledge::Async))?;
+    ensure!(journal.durable() > end, "what was acknowledged is not durable: {} of {end}", journal.durable());
+    Ok(())
 }
 
 /// Appends until there is no room, and is told who holds it.
@@ -329,8 +351,11 @@ fn every_place(journal: &Journal) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt;
+    use std::sync::{Arc, mpsc};
 
     use super::*;
+    use crate::evidence::{Evidence, FEW, LONG};
+    use crate::scratch;
 
     const LOG: Log = Log { on_disk: false };
 
@@ -365,5 +390,30 @@ mod tests {
             LOG.mend(&mut image, object.clone());
             assert!(image != damaged, "{byte}");
         }
+    }
+
+    #[test]
+    fn a_survivor_does_not_wait_for_a_claim_that_it_forgot_itself() {
+        if !scratch::is_disk() {
+            return;
+        }
+        let directory = scratch::on_disk().unwrap();
+        let evidence = Arc::new(Evidence::new(OPENER + 2, FEW).unwrap());
+        let stage = Stage::new(ON_DISK, directory.path(), evidence);
+        let segment = stage.make().unwrap();
+        let (journal, there) = (open(&segment).unwrap(), stage.clone());
+        let (tell_end, end) = mpsc::channel();
+        // It would wait without end.
+        std::thread::spawn(move || {
+            let mut appenders = appenders(&journal).unwrap();
+            for (lane, appender) in appenders.iter_mut().enumerate() {
+                append(appender, &there, lane).unwrap();
+                abort(appender, lane, true).unwrap();
+            }
+            tell_end.send(make_durable(&journal, &mut appenders, &there))
+        });
+        end.recv_timeout(LONG).expect("it waits").unwrap();
+        drop(segment);
+        stage.remove().unwrap();
     }
 }
