@@ -676,8 +676,6 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
     use crate::{Segment, Slab};
 

@@ -438,8 +438,6 @@ pub(super) fn soon() -> Instant {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::super::kinds::Values;
     use super::*;
 
