@@ -438,6 +438,27 @@ fn broadcast_lossy_records() {
     check_within(2, false, [move || lossy_records(17, 1, 4, 1)]);
 }
 
+/// One that comes and asks for the oldest while a checkpoint is left in the words of the oldest one.
+fn oldest_records(before: u64) -> bool {
+    let ring = RecordRing::create(&segment(), "ring", 64, 0).unwrap();
+    let mut producer = ring.producer().unwrap();
+    (0..before).for_each(|number| producer.try_push(&record(number, 4)).unwrap());
+    let oldest = || ring.lossy_consumer(Start::Oldest).unwrap().number();
+    let first = oldest();
+    let pushing = thread::spawn(move || producer.try_push(&record(before, 4)).unwrap());
+    let begun = oldest();
+    pushing.join().unwrap();
+    let last = oldest();
+    assert!(first < last && last < before, "nothing is written over, or all");
+    assert!((first..=last).contains(&begun), "begins with {begun}, and {last} is there");
+    begun < last
+}
+
+#[test]
+fn broadcast_oldest_records() {
+    check_within(2, false, [|| oldest_records(17)]);
+}
+
 /// Records, singly and in a slice, popped by one with a place, in a ring that is full.
 fn records(before: u64, attempts: usize) -> bool {
     let ring = RecordRing::create(&segment(), "ring", 64, 1).unwrap();

@@ -367,6 +367,12 @@ pub(crate) const BROADCAST: List = List {
             ByNone(STOPPED),
         ),
         mutation(
+            "who looks for the oldest checkpoint takes the first intact one in the order of their words",
+            CHECKPOINT,
+            &[("(position < enough, position.abs_diff(enough))", "position < enough")],
+            CaughtBy("broadcast_oldest_records"),
+        ),
+        mutation(
             "the control word is stored before the item",
             PRODUCER,
             &[(
