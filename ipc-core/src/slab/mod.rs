@@ -390,6 +390,9 @@ impl<T: Contents + ?Sized> Slab<T> {
 
     /// Takes a share of the slot whose [handle](Shared::handle) this is, while somebody else shares it.
     ///
+    /// A process that follows a handle of before to the same slot, or takes back a send of the dead, shares it for the moment in which it sees that this is another tenure (longer if it is stopped or killed just
+    /// then): so a handle may be good for as long after its last share has dropped. The slot is what it was until then.
+    ///
     /// # Errors
     ///
     /// [`SlabError::Stale`] if nobody shares it any more; else as [`accept`](Self::accept).

@@ -490,7 +490,7 @@ impl Pool {
             if update(sharers, |sharers| (sharers & from != 0).then_some(sharers | bit(self.me))).is_none() {
                 return stale;
             }
-            // Now that our bit is there the tenure lasts; but it may have been the next one's bits.
+            // Now that our bit is there the tenure lasts; but it may have been the next one's bits. Then that one's handle is good until we have let go, also if its last sharer has: its slot is still nobody else's.
             if self.table.word(held.slot) != held.word {
                 self.drop_bit(held);
                 return stale;
@@ -671,5 +671,53 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let of = bit(self.0.me);
         update(self.0.table.waiters(), |waiters| Some(waiters & !of));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Segment, Slab};
+
+    /// The storm of kills took it for a stale handle that was accepted: a handle is good after its last sharer let go, while another process that follows a handle of before has not seen yet that it is stale. `dies`: it is killed
+    /// in there.
+    fn a_tenure_lasts_while_one_who_followed_an_older_handle_looks(dies: bool) {
+        let segment = Segment::memfd("pool").create().unwrap();
+        let (mine, theirs) =
+            (Slab::<u64>::create(&segment, "slab", 1).unwrap(), Slab::<u64>::open(&segment, "slab").unwrap());
+        let (pool, other) = (&mine.pool, &theirs.pool);
+        let share_one = || pool.freeze(pool.try_allocate(8).unwrap()).unwrap();
+        let share = |held| pool.take(pool.handle(held), From::Sharers);
+        // It finds the word of the first tenure, and the bits of the second: the first half of `share`.
+        let first = share_one();
+        pool.unshare(first);
+        let second = share_one();
+        update(pool.table.sharers(0), |sharers| (sharers != 0).then_some(sharers | bit(other.me))).unwrap();
+        pool.unshare(second);
+        assert!(matches!(share(first), Err(SlabError::Stale(_))), "it is the second one that lasts");
+        for _ in 0..2 {
+            assert!(pool.try_allocate(8).is_err(), "nobody gets the slot meanwhile");
+            let Ok(Taken::Shared(again)) = share(second) else { panic!("the tenure lasts") };
+            assert_eq!(again.word, second.word);
+            pool.unshare(again);
+        }
+        if dies {
+            assert_eq!(pool.table.clear(other.me), 1);
+        } else {
+            // The second half: the word is another one.
+            other.drop_bit(first);
+        }
+        assert!(matches!(share(second), Err(SlabError::Stale(_))), "now it is over");
+        assert!(pool.try_allocate(8).is_ok(), "and its slot can be had");
+    }
+
+    #[test]
+    fn a_handle_is_good_until_one_who_followed_an_older_one_lets_go() {
+        a_tenure_lasts_while_one_who_followed_an_older_handle_looks(false);
+    }
+
+    #[test]
+    fn a_handle_is_good_until_one_who_was_killed_as_it_followed_an_older_one_is_cleared_away() {
+        a_tenure_lasts_while_one_who_followed_an_older_handle_looks(true);
     }
 }

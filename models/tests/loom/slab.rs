@@ -242,6 +242,40 @@ fn slab_freezing() {
     check_within(2, false, [freezing]);
 }
 
+/// A slot that was frozen again is shared by nobody any more, while another follows a handle of before to it: its handle is stale as soon as that one has let go, and until then nobody writes in the slot.
+fn outlasting() -> bool {
+    let (segment, mine) = slab(1);
+    let theirs = join(&segment);
+    let before = mine.try_allocate().unwrap().freeze().unwrap();
+    let handle = before.handle();
+    let following = thread::spawn(move || {
+        drop(theirs.share(handle));
+        allocate(&theirs);
+        theirs
+    });
+    drop(before);
+    let Ok(mut slot) = mine.try_allocate() else {
+        drop(following.join().unwrap());
+        all_free(&mine);
+        return false;
+    };
+    slot.write(&9);
+    let shared = slot.freeze().unwrap();
+    let handle = shared.handle();
+    drop(shared);
+    let kept = mine.share(handle).map(|shared| assert_eq!(shared.read(), 9)).is_ok();
+    let theirs = following.join().unwrap();
+    assert!(mine.share(handle).is_err() && theirs.share(handle).is_err(), "nobody shares it any more");
+    drop(theirs);
+    all_free(&mine);
+    kept
+}
+
+#[test]
+fn slab_outlasting() {
+    check_within(2, false, [outlasting]);
+}
+
 /// Gives a slot to a ring, whole or shared; its handle goes by post.
 fn send(slab: &Slab<u64>, slot: Slot<'_, u64>, shared: bool, place: RingPlace, post: &Post) {
     let push = |handle| {

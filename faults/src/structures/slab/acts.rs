@@ -10,7 +10,7 @@ use ipc_ring::{RingError, Side};
 
 use super::kinds::{Carrier, Load, Message};
 use super::notes;
-use crate::evidence::{note, noted};
+use crate::evidence::{LONG, note, noted};
 use crate::structure::{Act, Operation, Stage};
 
 pub(super) type SenderOf<'a, L, C> = Sender<'a, <L as Load>::Contents, <C as Carrier>::Ring>;
@@ -375,7 +375,7 @@ pub(super) fn drain<L: Load, C: Carrier>(receiver: &mut ReceiverOf<'_, L, C>, st
     }
 }
 
-/// One slot of one's own, which nobody else writes; then shared; then stale.
+/// One slot of one's own, which nobody else writes; then shared; then, once nobody shares it, stale.
 pub(super) fn share<L: Load>(slab: &Slab<L::Contents>, message: Message) -> Result<()> {
     let mut slot = L::allocate(slab, message, Some(soon()))?;
     L::write(&mut slot, message)?;
@@ -387,7 +387,7 @@ pub(super) fn share<L: Load>(slab: &Slab<L::Contents>, message: Message) -> Resu
     is_still::<L>(&again, message)?;
     is_still::<L>(&third, message)?;
     drop((again, third));
-    is_stale(slab, handle)
+    comes_to_be_stale::<L>(slab, handle, message, LONG)
 }
 
 /// One slot offered, and accepted by who offered it.
@@ -400,6 +400,31 @@ pub(super) fn offer<L: Load>(slab: &Slab<L::Contents>, message: Message) -> Resu
     is_stale(slab, handle)
 }
 
+/// That the handle of a slot of which this process dropped the last share it knows of is stale as soon as nobody else has one, and that until then nobody else has the slot.
+///
+/// Who followed a handle of an earlier tenure to this slot takes a share of the tenure that it meets, and only then sees by the slot's word that it is another; who takes back a send of the dead does the
+/// same. Each lets go of it at once, goes on with that when it is no longer stopped, or is taken back from when it was killed.
+fn comes_to_be_stale<L: Load>(
+    slab: &Slab<L::Contents>,
+    handle: Handle,
+    message: Message,
+    within: Duration,
+) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match slab.share(handle) {
+            // The tenure lasts, so that nobody has got the slot.
+            Ok(shared) => is_still::<L>(&shared, message)?,
+            // For good, from here on.
+            Err(SlabError::Stale(_)) => return is_stale(slab, handle),
+            Err(error) => return Err(error).context("a handle that is over"),
+        }
+        ensure!(begun.elapsed() < within, "a handle that is over: somebody shares its slot still, {within:?} later");
+        slab.reclaim();
+        std::thread::yield_now();
+    }
+}
+
 fn is_stale<T: Contents + ?Sized>(slab: &Slab<T>, handle: Handle) -> Result<()> {
     for refused in [slab.share(handle).map(drop), slab.accept(handle).map(drop)] {
         ensure!(matches!(refused, Err(SlabError::Stale(_))), "a handle that is over: {refused:?}");
@@ -409,4 +434,57 @@ fn is_stale<T: Contents + ?Sized>(slab: &Slab<T>, handle: Handle) -> Result<()> 
 
 pub(super) fn soon() -> Instant {
     Instant::now() + Duration::from_millis(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kinds::Values;
+    use super::*;
+
+    const MESSAGE: Message = (3, 4);
+
+    /// A slab, and a handle whose slot another member still shares when this one has dropped its share, as one does that followed an older handle; it lets go after that time.
+    fn look<T>(lets_go: Duration, with: impl FnOnce(&Slab<<Values as Load>::Contents>, Handle) -> T) -> T {
+        let segment = Segment::memfd("over").size(64 << 10).create().unwrap();
+        Values::create(&segment).unwrap();
+        let (slab, other) = (Values::open(&segment).unwrap(), Values::open(&segment).unwrap());
+        let mut slot = Values::allocate(&slab, MESSAGE, None).unwrap();
+        Values::write(&mut slot, MESSAGE).unwrap();
+        let shared = slot.freeze().unwrap();
+        let handle = shared.handle();
+        std::thread::scope(|scope| {
+            let (said, has_it) = std::sync::mpsc::channel();
+            scope.spawn(move || {
+                let theirs = other.share(handle).unwrap();
+                said.send(()).unwrap();
+                std::thread::sleep(lets_go);
+                drop(theirs);
+            });
+            has_it.recv().unwrap();
+            drop(shared);
+            with(&slab, handle)
+        })
+    }
+
+    const SOON: Duration = Duration::from_millis(30);
+
+    #[test]
+    fn a_handle_is_over_when_the_last_one_who_looked_at_its_slot_lets_go() {
+        look(SOON, |slab, handle| {
+            comes_to_be_stale::<Values>(slab, handle, MESSAGE, LONG).unwrap();
+            assert!(slab.share(handle).is_err());
+        });
+    }
+
+    #[test]
+    fn a_handle_that_stays_good_is_told() {
+        let told = look(10 * SOON, |slab, handle| comes_to_be_stale::<Values>(slab, handle, MESSAGE, SOON / 3));
+        assert!(told.unwrap_err().to_string().contains("shares its slot still"));
+    }
+
+    #[test]
+    fn a_handle_that_is_good_for_another_message_is_told() {
+        let told = look(10 * SOON, |slab, handle| comes_to_be_stale::<Values>(slab, handle, (3, 5), LONG));
+        assert!(told.unwrap_err().to_string().contains("where (3, 5) was written"));
+    }
 }

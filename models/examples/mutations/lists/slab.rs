@@ -141,6 +141,12 @@ pub(crate) const SLAB: List = List {
             CaughtBy("slab_sharing"),
         ),
         mutation(
+            "who finds that a handle is stale keeps its bit",
+            POOL,
+            &[("!= held.word {\n                self.drop_bit(held);", "!= held.word {")],
+            CaughtBy("slab_outlasting"),
+        ),
+        mutation(
             "a receiver leaves the ring's share",
             POOL,
             &[("bit(ring.place), ring.once)", "bit(ring.place), false)")],
