@@ -25,8 +25,8 @@ use crate::{mpmc, mpsc};
 /// let ring = Ring::<u64>::create(&segment, "orders", Options::new(64).lanes(2))?;
 /// ring.producer()?.push(7)?;
 ///
-/// let segment = Segment::named(&name).open_read_only()?;
-/// let orders = RingView::open(&segment, "orders")?;
+/// let view = Segment::named(&name).open_read_only()?;
+/// let orders = RingView::open(&view, "orders")?;
 /// assert_eq!((orders.lanes(), orders.stats().in_use), (2, 1));
 /// # segment.unlink()?;
 /// # Ok(())
