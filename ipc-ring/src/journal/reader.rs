@@ -287,7 +287,7 @@ impl Reader {
         JournalError::Corrupted {
             what: "the head, with a line that is of a later lap",
             position: at,
-            expected: at + 1,
+            expected: at.saturating_add(1),
             found: head,
         }
     }

@@ -115,6 +115,23 @@ fn a_line_of_a_later_lap_before_the_head_is_an_error() {
     assert!(matches!(reader, Err(JournalError::Corrupted { position: 0, .. })), "{reader:?}");
 }
 
+/// Found by fuzzing: what was expected behind the last position of all was one more than that.
+#[test]
+fn a_head_at_the_last_position_of_all_is_an_error() {
+    let (_directory, path, journal) = scratch();
+    journal.appender(Acknowledge::Async).unwrap().push(b"one").unwrap();
+    let mut taken = 0;
+    scribble(&path, 12288, |word| {
+        taken = word;
+        word
+    });
+    // Of the first lap, and so of a later one than the last.
+    (1..1024).for_each(|line| scribble(&path, 12288 + 8 * line, |_| taken));
+    scribble(&path, 512, |_| u64::MAX);
+    let popped = journal.reader_from_oldest().try_pop(&mut Vec::new());
+    assert!(matches!(popped, Err(JournalError::Corrupted { position: u64::MAX, .. })), "{popped:?}");
+}
+
 #[test]
 fn random_bytes_in_any_page_are_an_error_or_the_truth() {
     let (_directory, path, journal) = scratch();
