@@ -42,7 +42,7 @@ const TABLE: &str = "ipc-core/src/peer/table.rs";
 const DIRECTORY: &str = "ipc-core/src/segment/directory.rs";
 const CREATE: &str = "ipc-core/src/segment/create.rs";
 const BELL: &str = "ipc-core/src/wait/bell.rs";
-const POOL: &str = "ipc-core/src/slab/pool.rs";
+const PASSING: &str = "ipc-core/src/slab/pool/passing.rs";
 const MEMBERS: &str = "ipc-core/src/slab/members.rs";
 const STORE: &str = "ipc-ring/src/journal/store.rs";
 
@@ -194,7 +194,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "a handle's generation is not checked",
-        file: POOL,
+        file: PASSING,
         edits: &[(
             "if word.generation() != handle.generation() {",
             "if false && word.generation() != handle.generation() {",
@@ -203,7 +203,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "a slot that is sent by one who dies at it is traceable to nobody",
-        file: POOL,
+        file: PASSING,
         edits: &[("self.intend(held.slot, next, ring);", "")],
         found_by: Suite(&["steps", "--only", "slab and ring of handles: send a slot"]),
     },
@@ -218,7 +218,7 @@ const BUGS: &[Bug] = &[
     },
     Bug {
         name: "a share that is received is the ring's as well",
-        file: POOL,
+        file: PASSING,
         edits: &[(
             "if take && update(sharers, |sharers| (sharers & from != 0).then_some(sharers & !from)).is_none() {",
             "if false && take && update(sharers, |sharers| (sharers & from != 0).then_some(sharers & !from)).is_none() {",

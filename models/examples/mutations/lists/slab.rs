@@ -3,7 +3,9 @@
 use crate::mutation::{ByNone, CaughtBy, List, mutation};
 
 const MEMBERS: &str = "ipc-core/src/slab/members.rs";
-const POOL: &str = "ipc-core/src/slab/pool.rs";
+const PASSING: &str = "ipc-core/src/slab/pool/passing.rs";
+const POOL: &str = "ipc-core/src/slab/pool/mod.rs";
+const WAITING: &str = "ipc-core/src/slab/pool/wait.rs";
 const TABLE: &str = "ipc-core/src/slab/table.rs";
 
 pub(crate) const SLAB: List = List {
@@ -67,7 +69,7 @@ pub(crate) const SLAB: List = List {
         ),
         mutation(
             "sharers, at freezing: Release → Relaxed",
-            POOL,
+            PASSING,
             &[(
                 "self.table.of_slot(held.slot, SHARERS).store(bit(self.me), Ordering::Release)",
                 "self.table.of_slot(held.slot, SHARERS).store(bit(self.me), Ordering::Relaxed)",
@@ -76,7 +78,7 @@ pub(crate) const SLAB: List = List {
         ),
         mutation(
             "intent: Release → Relaxed",
-            POOL,
+            PASSING,
             &[("store(word.0, Ordering::Release)", "store(word.0, Ordering::Relaxed)")],
             ByNone("who reads it has been told of the death, and so sees all that the dead did"),
         ),
@@ -97,7 +99,7 @@ pub(crate) const SLAB: List = List {
         ),
         mutation(
             "no fence between a waiter's bit and its look into all caches",
-            POOL,
+            WAITING,
             &[("sync::heavy_fence();", "let _ = sync::heavy_fence;")],
             CaughtBy("slab_waiting"),
         ),
@@ -127,13 +129,13 @@ pub(crate) const SLAB: List = List {
         ),
         mutation(
             "who waits does not look into caches",
-            POOL,
+            WAITING,
             &[("let mut found = self.take_from_others(smallest);", "let mut found: Option<Held> = None;")],
             CaughtBy("slab_waiting"),
         ),
         mutation(
             "who shares does not look at the word again",
-            POOL,
+            PASSING,
             &[(
                 "if self.table.word(held.slot) != held.word {",
                 "if false && self.table.word(held.slot) != held.word {",
@@ -142,13 +144,13 @@ pub(crate) const SLAB: List = List {
         ),
         mutation(
             "who finds that a handle is stale keeps its bit",
-            POOL,
+            PASSING,
             &[("!= held.word {\n                self.drop_bit(held);", "!= held.word {")],
             CaughtBy("slab_outlasting"),
         ),
         mutation(
             "a receiver leaves the ring's share",
-            POOL,
+            PASSING,
             &[("bit(ring.place), ring.once)", "bit(ring.place), false)")],
             CaughtBy("slab_sending"),
         ),
@@ -163,13 +165,13 @@ pub(crate) const SLAB: List = List {
         ),
         mutation(
             "a whole slot is sent without an intent",
-            POOL,
+            PASSING,
             &[("self.intend(held.slot, next, ring);", "let _ = next;")],
             CaughtBy("slab_killed_sender"),
         ),
         mutation(
             "a share is sent without an intent",
-            POOL,
+            PASSING,
             &[("self.intend(held.slot, held.word, ring);\n", "\n")],
             CaughtBy("slab_killed_sender_of_shares"),
         ),
@@ -181,7 +183,7 @@ pub(crate) const SLAB: List = List {
         ),
         mutation(
             "the intent stays after the send",
-            POOL,
+            PASSING,
             &[("self.table.of(self.me, INTENT_WORD).store(0, Ordering::Release);", "")],
             CaughtBy("slab_killed_sender"),
         ),
