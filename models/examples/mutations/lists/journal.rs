@@ -2,11 +2,12 @@
 
 use crate::mutation::{ByNone, CaughtBy, List, mutation};
 
-const APPENDER: &str = "ipc-ring/src/journal/appender.rs";
+const APPENDER: &str = "ipc-ring/src/journal/appender/mod.rs";
 const BELL: &str = "ipc-core/src/wait/bell.rs";
 const CONTROL: &str = "ipc-ring/src/journal/control.rs";
 const LEADER: &str = "ipc-ring/src/journal/leader.rs";
 const READER: &str = "ipc-ring/src/journal/reader.rs";
+const ROOM: &str = "ipc-ring/src/journal/appender/room.rs";
 
 pub(crate) const JOURNAL: List = List {
     name: "journal",
@@ -26,7 +27,7 @@ pub(crate) const JOURNAL: List = List {
         ),
         mutation(
             "no fence between claim and record",
-            APPENDER,
+            ROOM,
             &[("ipc_core::sync::fence(Ordering::Release);", "")],
             ByNone(
                 "in the models the appender leads itself, and who leads executes a full fence when it is done; without a third thread nobody else gives it the room",
