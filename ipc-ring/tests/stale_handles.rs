@@ -49,6 +49,10 @@ impl PushHandles for End {
     fn push(&mut self, handle: Handle, _deadline: Option<Instant>) -> Result<(), PushError<Handle>> {
         self.try_push(handle)
     }
+
+    fn give_up(self) {}
+
+    fn hand_over(self) {}
 }
 
 impl PopHandles for End {
@@ -61,6 +65,8 @@ impl PopHandles for End {
     }
 
     fn acknowledge(&mut self) {}
+
+    fn give_up(self) {}
 
     fn hand_over(self) {}
 }

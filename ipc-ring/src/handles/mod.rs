@@ -130,6 +130,12 @@ pub trait PushHandles {
         let _ = position;
         None
     }
+
+    /// Leaves without having sent everything, as the ring's `give_up`.
+    fn give_up(self);
+
+    /// Lets go of the side for a successor, as the ring's `hand_over`.
+    fn hand_over(self);
 }
 
 /// Pops handles: the verbs of all rings.
@@ -151,7 +157,10 @@ pub trait PopHandles {
     /// As the ring's `acknowledge`.
     fn acknowledge(&mut self);
 
-    /// Lets go of the side for a successor.
+    /// Leaves without having received everything, as the ring's `give_up`.
+    fn give_up(self);
+
+    /// Lets go of the side for a successor, as the ring's `hand_over`.
     fn hand_over(self);
 }
 
@@ -340,6 +349,20 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Sender<'a, T, R> {
 
     /// Says that no more will come. The same as dropping the sender.
     pub fn close(self) {}
+
+    /// Leaves without having sent everything: what was sent is received, then [`RingError::PeerGaveUp`] is told, once. What dropping the sender in a panic does.
+    pub fn give_up(mut self) {
+        if let Some(producer) = self.producer.take() {
+            producer.give_up();
+        }
+    }
+
+    /// Lets go of this side for a successor, without closing: receivers wait for it.
+    pub fn hand_over(mut self) {
+        if let Some(producer) = self.producer.take() {
+            producer.hand_over();
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -467,6 +490,14 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Receiver<'a, T, R> {
     /// Releases what is in the ring, and says that nobody will receive here any more. The same as dropping the receiver. In a ring with several receivers what is there is left to the others, and
     /// released by the last to leave.
     pub fn close(self) {}
+
+    /// Leaves without having received everything: a sender is told [`RingError::PeerGaveUp`] by the ring, where its rings tell that of their consumers; what is in the ring is left to a successor. What dropping the receiver
+    /// in a panic does.
+    pub fn give_up(mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            consumer.give_up();
+        }
+    }
 
     /// Lets go of this side for a successor, which finds what is in the ring.
     pub fn hand_over(mut self) {

@@ -183,6 +183,14 @@ impl PushHandles for broadcast::Producer<Handle> {
     fn kept_at(&self, position: u64) -> Option<Handle> {
         broadcast::Producer::kept_at(self, position)
     }
+
+    fn give_up(self) {
+        broadcast::Producer::give_up(self);
+    }
+
+    fn hand_over(self) {
+        broadcast::Producer::hand_over(self);
+    }
 }
 
 impl PopHandles for broadcast::LossyConsumer<Handle> {
@@ -202,6 +210,8 @@ impl PopHandles for broadcast::LossyConsumer<Handle> {
     /// It has nothing to acknowledge.
     fn acknowledge(&mut self) {}
 
+    fn give_up(self) {}
+
     fn hand_over(self) {}
 }
 
@@ -219,6 +229,14 @@ macro_rules! push_handles {
                     None => <$producer>::push(self, handle),
                     Some(deadline) => self.push_deadline(handle, deadline),
                 }
+            }
+
+            fn give_up(self) {
+                <$producer>::give_up(self);
+            }
+
+            fn hand_over(self) {
+                <$producer>::hand_over(self);
             }
         }
     };
@@ -242,6 +260,10 @@ macro_rules! pop_handles {
 
             fn acknowledge(&mut self) {
                 <$consumer>::acknowledge(self);
+            }
+
+            fn give_up(self) {
+                <$consumer>::give_up(self);
             }
 
             fn hand_over(self) {
