@@ -9,8 +9,8 @@
 //! |---|---|
 //! | `push`, `pop` | wait as long as it takes; `try_` never waits, `_deadline` gives up |
 //! | `push_slice`, `pop_slice` | in bulk |
-//! | `claim` | a grant: room to write in place; `commit` publishes it, `commit_len` what it begins with, dropping it aborts it. Not of a broadcast ring's values |
-//! | `peek` | a view of the next one in place; `release` ends it. Not of a broadcast ring's values, nor of its lossy consumers |
+//! | `claim` | a grant: room to write in place; `commit` publishes it, of records `commit_len` what it begins with, dropping it aborts it |
+//! | `peek` | a view of the next one in place; `release` ends it. Not of the lossy consumers of a broadcast ring |
 //! | `acknowledge` | tell the producer, and a successor, that all that was taken is done with |
 //! | `close` | no more will come |
 //!
@@ -40,6 +40,7 @@
 
 mod error;
 mod object;
+mod presence;
 mod publisher;
 mod sides;
 

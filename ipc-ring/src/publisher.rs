@@ -6,7 +6,7 @@ use std::sync::atomic::compiler_fence;
 use std::time::Instant;
 
 use ipc_core::peer::process::Process;
-use ipc_core::peer::{PeerId, ROLE_ENTRY_SIZE, Role, RoleState, RoleTable};
+use ipc_core::peer::{ROLE_ENTRY_SIZE, Role, RoleTable};
 use ipc_core::sync::{
     self, AtomicBool, AtomicU32, AtomicU64, LINE_PAIR, Ordering, light_fence, register_for_heavy_fences,
 };
@@ -14,7 +14,7 @@ use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Region};
 
 use crate::error::{RingError, Side};
-use crate::spsc::SideState;
+use crate::presence::{Leaving, Presence, SideState, status_of};
 
 // Offsets from the first of its lines; docs/FORMAT.md draws them.
 const ROLE: usize = 0;
@@ -25,11 +25,6 @@ const ROLE_WORDS: usize = 24;
 const _: () = assert!(ROLE_WORDS < ROLE_ENTRY_SIZE && ROLE_ENTRY_SIZE <= LINE_PAIR);
 /// All who wait sleep here, the publisher rings. Not written while nobody sleeps.
 const BELL: usize = LINE_PAIR;
-
-// How it left, beside its identity in the status word.
-const STATUS_SHIFT: u32 = 62;
-const CLOSED: u64 = 1;
-const GAVE_UP: u64 = 2;
 
 /// The words of a publisher: its role, how it left, and the bell on which the others sleep.
 #[derive(Debug, Clone)]
@@ -48,35 +43,6 @@ pub(crate) struct Publisher {
 unsafe impl Send for Publisher {}
 // SAFETY: as above.
 unsafe impl Sync for Publisher {}
-
-/// What the words say of the publisher.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Presence {
-    /// Nobody has come yet, or somebody let go to make room for a successor.
-    Awaited,
-    /// Somebody holds the role; whether it lives is another question.
-    Held(PeerId),
-    Closed,
-    GaveUp,
-}
-
-/// How a publisher leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leaving {
-    /// For good.
-    Closing,
-    /// Without having done its part.
-    GivingUp,
-    /// To a successor.
-    HandingOver,
-}
-
-impl Leaving {
-    /// When a handle drops: a panic does not say that all went well.
-    pub(crate) fn for_drop() -> Self {
-        if std::thread::panicking() { Self::GivingUp } else { Self::Closing }
-    }
-}
 
 impl Publisher {
     /// Bytes that it takes.
@@ -130,15 +96,7 @@ impl Publisher {
     pub(crate) fn presence(&self) -> Presence {
         // Acquire, in `state`: who sees the role released sees the status before it, and all that was published before that.
         let state = self.role().state();
-        let status = self.u64(STATUS).load(Ordering::Relaxed);
-        let said = |peer: PeerId| status & !(3 << STATUS_SHIFT) == peer.to_bits();
-        match state {
-            RoleState::Unclaimed => Presence::Awaited,
-            RoleState::Held(peer) => Presence::Held(peer),
-            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == CLOSED => Presence::Closed,
-            RoleState::Released(peer) if said(peer) && status >> STATUS_SHIFT == GAVE_UP => Presence::GaveUp,
-            RoleState::Released(_) => Presence::Awaited,
-        }
+        Presence::decode(state, self.u64(STATUS).load(Ordering::Relaxed))
     }
 
     /// Why nothing more will come from it, as far as the words tell.
@@ -153,31 +111,8 @@ impl Publisher {
 
     /// How it is; asks the kernel whether its holder lives.
     pub(crate) fn state(&self) -> SideState {
-        let segment = self.region.segment();
-        let told = |presence| match presence {
-            Presence::Awaited => Ok(SideState::Awaited),
-            Presence::Closed => Ok(SideState::Closed),
-            Presence::GaveUp => Ok(SideState::GaveUp),
-            Presence::Held(peer) => Err(peer),
-        };
-        let peer = match told(self.presence()) {
-            Ok(state) => return state,
-            Err(peer) => peer,
-        };
-        if segment.is_alive(peer) {
-            return SideState::Held(segment.describe_peer(peer));
-        }
-        // It may have let go between the look at the role and the question: then it left in order.
-        match told(self.presence()) {
-            Ok(state) => state,
-            // Another one already: it lived a moment ago.
-            Err(now) if now != peer => SideState::Held(segment.describe_peer(now)),
-            // Killed on its last steps, with all published and said.
-            Err(_) if self.u64(STATUS).load(Ordering::Relaxed) == CLOSED << STATUS_SHIFT | peer.to_bits() => {
-                SideState::Closed
-            }
-            Err(_) => SideState::Died(segment.describe_peer(peer)),
-        }
+        let status = || status_of(self.u64(STATUS).load(Ordering::Relaxed));
+        SideState::look(|| self.presence(), status, self.region.segment())
     }
 
     /// Whether it can still come to do its part: asks the kernel whether it lives.
@@ -204,13 +139,7 @@ impl Publisher {
     /// Says how it leaves, lets go of the role, and wakes those who wait.
     pub(crate) fn leave(&self, leaving: Leaving) {
         let segment = self.region.segment();
-        let me = segment.peer_id().to_bits();
-        let status = match leaving {
-            Leaving::Closing => CLOSED << STATUS_SHIFT | me,
-            Leaving::GivingUp => GAVE_UP << STATUS_SHIFT | me,
-            Leaving::HandingOver => 0,
-        };
-        self.u64(STATUS).store(status, Ordering::Relaxed);
+        self.u64(STATUS).store(leaving.status(segment.peer_id()), Ordering::Relaxed);
         // Releases all that was published, and the status.
         self.role().release(segment);
         self.wake();

@@ -10,7 +10,6 @@ use super::seat::Seat;
 use super::sides::{any_consumer, consumer_side};
 use super::{Start, ValueView};
 use crate::error::{RingError, Side};
-use crate::publisher::Presence;
 use crate::value::LendsValue;
 
 /// A consumer of a broadcast [`Ring`] that gets every message from where it began: it has a place in the ring's table, and the producer waits for it.

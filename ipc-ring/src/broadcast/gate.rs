@@ -9,7 +9,8 @@ use ipc_core::wait::{SLICE, Wait};
 
 use super::lines::{ConsumerInfo, Lines, count};
 use crate::error::RingError;
-use crate::publisher::{Handle, Leaving, waited};
+use crate::presence::Leaving;
+use crate::publisher::{Handle, waited};
 use crate::record::MAX_POSITION;
 
 /// The producer's side of a ring, held by this process.

@@ -12,7 +12,6 @@ use super::ring::Ring;
 use super::sides::any_consumer;
 use super::watch::Watch;
 use crate::error::RingError;
-use crate::publisher::Presence;
 
 /// A consumer of a broadcast [`Ring`] that the producer does not know of and never waits for: one of any number.
 ///

@@ -13,7 +13,6 @@ use super::record_ring::RecordRing;
 use super::sides::any_consumer;
 use super::watch::Watch;
 use crate::error::RingError;
-use crate::publisher::Presence;
 use crate::record::{Bytes, Cursor, Found};
 
 /// How often one that is to begin now begins again because it was overtaken on the way to the end.

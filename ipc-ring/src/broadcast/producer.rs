@@ -13,7 +13,6 @@ use super::lines::ConsumerInfo;
 use super::ring::Ring;
 use super::sides::producer_side;
 use crate::error::{PushError, RingError};
-use crate::publisher::Leaving;
 use crate::value::LendsRoom;
 
 /// At most this many items are published together, so that consumers can begin while the rest of a long slice is written.

@@ -10,7 +10,6 @@ use super::record_ring::RecordRing;
 use super::seat::Seat;
 use super::sides::{any_consumer, consumer_side};
 use crate::error::RingError;
-use crate::publisher::Presence;
 use crate::record::{self, Bytes, Cursor, Found, Takes, pop_each};
 
 /// A consumer of a broadcast [`RecordRing`] that gets every record from where it began: it has a place in the ring's table, and the producer waits for it.

@@ -12,7 +12,6 @@ use super::lines::ConsumerInfo;
 use super::record_ring::RecordRing;
 use super::sides::producer_side;
 use crate::error::{PushError, RingError};
-use crate::publisher::Leaving;
 use crate::record::{self, Bytes, Commits, Lends, Place, Writer};
 
 const LINE: u64 = CACHE_LINE as u64;

@@ -16,9 +16,9 @@ use super::seat::Seat;
 use super::watch::Watch;
 use crate::error::RingError;
 use crate::object::find_or_make;
+use crate::presence::SideState;
 use crate::record;
 use crate::record::Bytes;
-use crate::spsc::SideState;
 
 /// The kind of [`RecordRing`]: the code holds the layout's version.
 const RECORDS: ObjectKind = ObjectKind { name: "broadcast ring of records", code: u64::from_le_bytes(*b"bcstrec\x01") };

@@ -18,8 +18,7 @@ use super::seat::Seat;
 use super::watch::Watch;
 use crate::error::RingError;
 use crate::object::{check_asked, find_or_make};
-use crate::publisher::Leaving;
-use crate::spsc::SideState;
+use crate::presence::{Leaving, SideState};
 
 /// The kind of [`Ring`]: the code holds the layout's version.
 const SLOTS: ObjectKind = ObjectKind { name: "broadcast ring of slots", code: u64::from_le_bytes(*b"bcstslt\x01") };

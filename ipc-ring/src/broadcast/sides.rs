@@ -38,15 +38,15 @@ macro_rules! producer_side {
 
             /// Leaves without having sent everything: the consumers get what was published, then [`RingError::PeerGaveUp`].
             pub fn give_up(mut self) {
-                self.leave(Leaving::GivingUp);
+                self.leave(crate::presence::Leaving::GivingUp);
             }
 
             /// Lets go of this side without closing: the consumers wait for another producer.
             pub fn hand_over(mut self) {
-                self.leave(Leaving::HandingOver);
+                self.leave(crate::presence::Leaving::HandingOver);
             }
 
-            fn leave(&mut self, leaving: Leaving) {
+            fn leave(&mut self, leaving: crate::presence::Leaving) {
                 if self.gate.is_held() {
                     self.leave_hint();
                     self.gate.leave(leaving);
@@ -56,7 +56,7 @@ macro_rules! producer_side {
 
         impl $($generics)* Drop for $handle {
             fn drop(&mut self) {
-                self.leave(Leaving::for_drop());
+                self.leave(crate::presence::Leaving::for_drop());
             }
         }
     };
@@ -104,7 +104,7 @@ macro_rules! any_consumer {
             /// Whether a producer has come and not left: it may be dead, which only waiting and
             /// [`check_producer`](Self::check_producer) find out.
             pub fn has_producer(&self) -> bool {
-                matches!(self.$waits.lines().publisher().presence(), Presence::Held(_))
+                matches!(self.$waits.lines().publisher().presence(), crate::presence::Presence::Held(_))
             }
 
             /// Asks the kernel whether the producer lives, if one has come. What it had published can still be popped if not.

@@ -5,7 +5,7 @@ use ipc_core::sync::{LINE_PAIR, Ordering};
 use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
 
 use super::{Cell, Reader, Slots, Writer};
-use crate::spsc::SideState;
+use crate::presence::SideState;
 
 /// The kind of [`Blackboard`]: the code holds the layout's version.
 const BLACKBOARD: ObjectKind = ObjectKind { name: "blackboard", code: u64::from_le_bytes(*b"cellset\x02") };

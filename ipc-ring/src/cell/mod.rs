@@ -26,8 +26,8 @@ pub use reader::{Reader, Versioned};
 use slots::Slots;
 pub use writer::Writer;
 
+use crate::presence::SideState;
 use crate::publisher::Publisher;
-use crate::spsc::SideState;
 
 /// The kind of [`Cell`]: the code holds the layout's version.
 const CELL: ObjectKind = ObjectKind { name: "cell", code: u64::from_le_bytes(*b"celllat\x02") };

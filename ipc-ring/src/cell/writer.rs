@@ -8,7 +8,8 @@ use super::{Cell, Slots};
 use crate::error::PushError;
 #[cfg(doc)]
 use crate::error::RingError;
-use crate::publisher::{Handle, Leaving};
+use crate::presence::Leaving;
+use crate::publisher::Handle;
 
 /// The writer's side of a [`Cell`]: one in all processes at a time.
 ///

@@ -8,7 +8,8 @@ use ipc_core::{Error, Handle, Region};
 use super::{ForSlots, HandleRing, PopHandles, PushHandles};
 use crate::broadcast::{self, Start};
 use crate::error::{PushError, RingError, Side};
-use crate::spsc::{Consumer, Producer, Ring, SideState};
+use crate::presence::SideState;
+use crate::spsc::{Consumer, Producer, Ring};
 use crate::{mpmc, mpsc, ordered};
 
 impl HandleRing for Ring<Handle> {

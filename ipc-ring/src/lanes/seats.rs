@@ -9,9 +9,7 @@ use ipc_core::{Error, Region, Segment};
 
 use super::claims::TENURE_MASK;
 use super::table::Vacancy;
-use crate::spsc::SideState;
-use crate::spsc::endpoint::{Leaving, Other};
-use crate::spsc::stats::Liveness;
+use crate::presence::{Leaving, Liveness, Presence, SideState};
 
 /// Consumers that a ring with many can have at a time.
 pub(crate) const MOST_CONSUMERS: usize = 1024;
@@ -244,25 +242,25 @@ impl Seats {
         self.role(seat).release(segment);
     }
 
-    fn other_at(&self, seat: usize) -> (RoleState, Other) {
+    fn other_at(&self, seat: usize) -> (RoleState, Presence) {
         // Acquire, in `state`: who sees it released sees the status before it.
         let state = self.role(seat).state();
-        (state, Other::decode(state, self.word(seat, STATUS).load(Ordering::Relaxed)))
+        (state, Presence::decode(state, self.word(seat, STATUS).load(Ordering::Relaxed)))
     }
 
     /// How the consumers are, taken together: held if one is; else awaited, if one handed over or none ever came; else given up, if one gave up.
-    pub(crate) fn other(&self) -> Other {
+    pub(crate) fn other(&self) -> Presence {
         let mut all = None;
         for seat in 0..self.count {
             all = match (self.other_at(seat), all) {
                 ((RoleState::Unclaimed, _), all) => all,
-                ((_, held @ Other::Held(_)), _) => return held,
-                ((_, Other::Awaited), _) | (_, Some(Other::Awaited)) => Some(Other::Awaited),
-                ((_, Other::GaveUp), _) | (_, Some(Other::GaveUp)) => Some(Other::GaveUp),
-                ((_, Other::Closed), _) => Some(Other::Closed),
+                ((_, held @ Presence::Held(_)), _) => return held,
+                ((_, Presence::Awaited), _) | (_, Some(Presence::Awaited)) => Some(Presence::Awaited),
+                ((_, Presence::GaveUp), _) | (_, Some(Presence::GaveUp)) => Some(Presence::GaveUp),
+                ((_, Presence::Closed), _) => Some(Presence::Closed),
             };
         }
-        all.unwrap_or(Other::Awaited)
+        all.unwrap_or(Presence::Awaited)
     }
 
     /// As [`other`](Self::other), asking the kernel who lives.
@@ -277,12 +275,12 @@ impl Seats {
             }
         }
         match (self.other(), dead) {
-            (Other::Held(_), Some(dead)) => SideState::Died(segment.describe_peer(dead)),
+            (Presence::Held(_), Some(dead)) => SideState::Died(segment.describe_peer(dead)),
             // Came meanwhile.
-            (Other::Held(peer), None) => SideState::Held(segment.describe_peer(peer)),
-            (Other::Awaited, _) => SideState::Awaited,
-            (Other::Closed, _) => SideState::Closed,
-            (Other::GaveUp, _) => SideState::GaveUp,
+            (Presence::Held(peer), None) => SideState::Held(segment.describe_peer(peer)),
+            (Presence::Awaited, _) => SideState::Awaited,
+            (Presence::Closed, _) => SideState::Closed,
+            (Presence::GaveUp, _) => SideState::GaveUp,
         }
     }
 

@@ -9,8 +9,8 @@ use ipc_core::{Error, Object, Region};
 use super::{Announcement, Announcements, Claims, ClaimsLayout, MOST_CONSUMERS, Seats};
 use crate::error::{RingError, Side};
 use crate::object::check_asked;
-use crate::spsc::SideState;
-use crate::spsc::endpoint::{DATA, Endpoint, FENCES, GEOMETRY, Leaving, Lines, Other, ROLES, side_word};
+use crate::presence::{Leaving, Presence, SideState};
+use crate::spsc::endpoint::{DATA, Endpoint, FENCES, GEOMETRY, Lines, ROLES, side_word};
 
 /// Lanes of a ring for which nothing else was said.
 pub(crate) const DEFAULT_LANES: usize = 16;
@@ -217,9 +217,9 @@ impl Vacancy {
     pub(super) const ALL: [Self; 3] = [Self::HandedOver, Self::Free, Self::Any];
 
     /// Whether a place is tried whose words say this.
-    pub(super) fn is_of(self, state: RoleState, other: Other) -> bool {
+    pub(super) fn is_of(self, state: RoleState, other: Presence) -> bool {
         match self {
-            Self::HandedOver => matches!((state, other), (RoleState::Released(_), Other::Awaited)),
+            Self::HandedOver => matches!((state, other), (RoleState::Released(_), Presence::Awaited)),
             Self::Free => !matches!(state, RoleState::Held(_)),
             Self::Any => true,
         }
@@ -274,7 +274,7 @@ impl Table {
 
     /// How many producers have come and not left; some may be dead.
     pub(crate) fn producers(&self) -> usize {
-        let held = |lines: &&Lines| matches!(lines.other(Side::Producer), Other::Held(_));
+        let held = |lines: &&Lines| matches!(lines.other(Side::Producer), Presence::Held(_));
         self.lanes.iter().filter(held).count()
     }
 

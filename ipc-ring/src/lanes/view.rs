@@ -7,7 +7,8 @@ use ipc_core::{Error, ObjectInfo, SegmentView};
 use super::seats::{self, ConsumerInfo};
 use super::table::{Places, SHARED};
 use crate::error::Side;
-use crate::spsc::endpoint::{DATA, GEOMETRY, Other, SideState, side_word, status_of};
+use crate::presence::{Presence, SideState, status_of};
+use crate::spsc::endpoint::{DATA, GEOMETRY, side_word};
 use crate::spsc::stats::{Stats, Unit};
 use crate::{mpmc, mpsc};
 
@@ -137,15 +138,15 @@ impl<'a> RingView<'a> {
     /// How a lane's producer is, and who it is: as the ring's own `producer_side` says. `None` if there is no such lane. Asks the kernel whether it lives.
     pub fn producer_side(&self, lane: usize) -> Option<SideState> {
         let at = (lane < self.lanes()).then(|| self.places.lane_at(lane))?;
-        Some(self.side(at, Side::Producer, Other::decode_lane))
+        Some(self.side(at, Side::Producer, Presence::decode_lane))
     }
 
     /// How the consumer's side is, and who has it, in a ring of [`mpsc`]; where consumers are many, see [`consumers`](Self::consumers): then, and only then, `None`. Asks the kernel whether it lives.
     pub fn consumer_side(&self) -> Option<SideState> {
-        (self.places.consumers == 0).then(|| self.side(0, Side::Consumer, Other::decode))
+        (self.places.consumers == 0).then(|| self.side(0, Side::Consumer, Presence::decode))
     }
 
-    fn side(&self, at: usize, side: Side, decode: fn(RoleState, u64) -> Other) -> SideState {
+    fn side(&self, at: usize, side: Side, decode: fn(RoleState, u64) -> Presence) -> SideState {
         let word = |offset| self.object.load_u64(at + side_word(side, offset));
         SideState::look(|| decode(RoleState::from_bits(word(0)), word(8)), || status_of(word(8)), self.segment)
     }

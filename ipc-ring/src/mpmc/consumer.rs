@@ -12,7 +12,6 @@ use super::{Options, ValueView};
 use crate::error::RingError;
 use crate::spsc::consumer::end_is_none;
 use crate::spsc::cursor::Cursor;
-use crate::spsc::endpoint::Leaving;
 use crate::value::LendsValue;
 
 /// One of the consumers of a [`Ring`]: as many in all processes at a time as the ring has [places](Options::consumers).

@@ -12,7 +12,6 @@ use super::sides::consumer_side;
 use crate::error::RingError;
 use crate::record::{self, Bytes, Cursor, Found, Takes, pop_each};
 use crate::spsc::consumer::end_is_none;
-use crate::spsc::endpoint::Leaving;
 
 /// One of the consumers of a [`RecordRing`]: as many in all processes at a time as the ring has [places](Options::consumers).
 ///

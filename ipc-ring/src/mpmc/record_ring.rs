@@ -11,8 +11,8 @@ use super::{Options, RecordProducer};
 use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, MOST_UNITS, Seats, Table};
 use crate::record;
 use crate::record::Bytes;
+use crate::spsc::Stats;
 use crate::spsc::stats::Unit;
-use crate::spsc::{SideState, Stats};
 
 /// The kind of [`RecordRing`]: the code holds the layout's version.
 pub(crate) const RECORDS: ObjectKind =

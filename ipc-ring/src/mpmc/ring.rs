@@ -11,12 +11,13 @@ use super::rounds::Rounds;
 use super::{Options, Producer};
 use crate::error::{RingError, Side};
 use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, Seats, Table};
+use crate::presence::Presence;
+use crate::spsc::Stats;
 use crate::spsc::cursor::{Cursor, Layout};
-use crate::spsc::endpoint::{Lines, Other};
+use crate::spsc::endpoint::Lines;
 use crate::spsc::producer::SPAN;
 use crate::spsc::ring::cursor_at_tail;
 use crate::spsc::stats::Unit;
-use crate::spsc::{SideState, Stats};
 
 /// The kind of [`Ring`]: the code holds the layout's version.
 pub(crate) const SLOTS: ObjectKind =
@@ -137,7 +138,7 @@ impl<T: Payload> Ring<T> {
 
     /// Whether consumers have come, and all have closed.
     pub(crate) fn consumers_closed(&self) -> bool {
-        self.table.lanes()[0].other(Side::Consumer) == Other::Closed
+        self.table.lanes()[0].other(Side::Consumer) == Presence::Closed
     }
 
     /// How many values of each producer it holds at least.

@@ -56,7 +56,7 @@ macro_rules! consumer_side {
 
             /// Leaves and acknowledges nothing more: what was not acknowledged goes to others. Producers whose lanes are full are told [`RingError::PeerGaveUp`] if no consumer is left.
             pub fn give_up(mut self) {
-                self.rounds.leave(Leaving::GivingUp);
+                self.rounds.leave(crate::presence::Leaving::GivingUp);
             }
 
             /// As [`close`](Self::close), but producers wait for another consumer when their lanes are full, if no other is there.

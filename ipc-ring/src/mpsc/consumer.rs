@@ -11,7 +11,7 @@ use crate::error::{RingError, Side};
 use crate::lanes::{AHEAD, FEW, Geometry, Options, backlog};
 use crate::spsc::consumer::end_is_none;
 use crate::spsc::cursor::Layout;
-use crate::spsc::endpoint::{Endpoint, Leaving, Lines};
+use crate::spsc::endpoint::{Endpoint, Lines};
 use crate::spsc::ring::cursor_at_tail;
 use crate::spsc::{self, ValueView};
 

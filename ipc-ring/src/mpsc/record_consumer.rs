@@ -12,7 +12,7 @@ use crate::lanes::{Geometry, Options};
 use crate::record;
 use crate::record::{Bytes, Found};
 use crate::spsc::consumer::end_is_none;
-use crate::spsc::endpoint::{Endpoint, Leaving, Lines};
+use crate::spsc::endpoint::{Endpoint, Lines};
 use crate::spsc::record_producer::read_head;
 use crate::spsc::{self, View};
 

@@ -11,12 +11,13 @@ use super::rounds::Rounds;
 use super::{Producer, RecordProducer};
 use crate::error::Side;
 use crate::lanes::{Geometry, Options, Table};
+use crate::presence::SideState;
 use crate::record;
+use crate::spsc::Stats;
 use crate::spsc::cursor::Layout;
 use crate::spsc::endpoint::{DATA, Lines};
 use crate::spsc::ring::cursor_at_tail;
 use crate::spsc::stats::Unit;
-use crate::spsc::{SideState, Stats};
 
 /// The kind of [`Ring`]: the code holds the layout's version.
 pub(crate) const SLOTS: ObjectKind =

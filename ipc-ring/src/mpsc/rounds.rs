@@ -9,8 +9,8 @@ use ipc_core::wait::{Interrupted, Wait};
 
 use crate::error::{RingError, Side};
 use crate::lanes::{Geometry, Table};
-use crate::spsc::SideState;
-use crate::spsc::endpoint::{Endpoint, Leaving, Lines, Other, Standing, count};
+use crate::presence::{Leaving, Presence, SideState};
+use crate::spsc::endpoint::{Endpoint, Lines, Standing, count};
 
 /// A lane found empty in so many rounds is no longer looked at. High: not to look costs a barrier on other cores, some 10 µs, and to look a nanosecond.
 const IDLE_ROUNDS: u32 = if MODEL { 2 } else { 1 << 13 };
@@ -405,7 +405,7 @@ impl<R: Reader> Lanes<R> {
         }
         // Acquire: what was published before it left is seen by the look below.
         let news = match lines.other(Side::Producer) {
-            Other::Held(producer) if lane.dead == Some(producer) => {
+            Presence::Held(producer) if lane.dead == Some(producer) => {
                 // All that it published was seen by the look above, which came after its death.
                 let died = RingError::PeerDied { side: Side::Producer, peer: segment.describe_peer(producer) };
                 let closed = lines.had_closed(Side::Producer, producer);
@@ -418,13 +418,13 @@ impl<R: Reader> Lanes<R> {
                 lines.told_of_death(producer);
                 (!closed).then_some(died)
             }
-            Other::Held(_) => {
+            Presence::Held(_) => {
                 lane.empty = lane.empty.saturating_add(1);
                 self.idle |= self.barriers && lane.empty >= IDLE_ROUNDS && index != self.current;
                 return Ok(Visit::Nothing);
             }
-            Other::Closed | Other::Awaited => None,
-            Other::GaveUp => Some(RingError::PeerGaveUp(Side::Producer)),
+            Presence::Closed | Presence::Awaited => None,
+            Presence::GaveUp => Some(RingError::PeerGaveUp(Side::Producer)),
         };
         // What was published before it left is visible now that its leaving is: look once more. Damage is told by the next round.
         if reader.has_some() != Ok(false) {
@@ -465,7 +465,7 @@ impl<R: Reader> Lanes<R> {
             }
             lane.empty = 0;
             let empty = lane.reader.as_mut().is_some_and(|reader| reader.has_some() == Ok(false));
-            if empty && self.barriers && matches!(lines.other(Side::Producer), Other::Held(_)) {
+            if empty && self.barriers && matches!(lines.other(Side::Producer), Presence::Held(_)) {
                 lane.armed = false;
                 self.unlist(at);
             } else {
@@ -560,10 +560,10 @@ impl<R: Reader> Lanes<R> {
         }
         let left = match lines.other(Side::Producer) {
             // Awaited: the successor of one that handed over.
-            Other::Held(_) | Other::Awaited => return Prospect::More,
+            Presence::Held(_) | Presence::Awaited => return Prospect::More,
             // What was published before it left is visible now that its leaving is.
-            Other::Closed => lane.reader.as_mut().is_none_or(|reader| reader.has_some() != Ok(false)),
-            Other::GaveUp => true,
+            Presence::Closed => lane.reader.as_mut().is_none_or(|reader| reader.has_some() != Ok(false)),
+            Presence::GaveUp => true,
         };
         if !left {
             return Prospect::Over;

@@ -36,14 +36,14 @@ macro_rules! consumer_side {
             /// Leaves without having taken everything, and acknowledges nothing more: producers are told
             /// [`RingError::PeerGaveUp`] when they find their lane full.
             pub fn give_up(mut self) {
-                self.rounds.leave(Leaving::GivingUp);
+                self.rounds.leave(crate::presence::Leaving::GivingUp);
             }
 
             /// Acknowledges all that was taken, and lets go of this side without closing: producers go on until their lanes are full,
             /// then wait for another consumer.
             pub fn hand_over(mut self) {
                 self.rounds.acknowledge();
-                self.rounds.leave(Leaving::HandingOver);
+                self.rounds.leave(crate::presence::Leaving::HandingOver);
             }
         }
 

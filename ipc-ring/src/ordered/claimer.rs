@@ -14,7 +14,8 @@ use super::control::{
 use super::track::{Cursor, Track};
 use super::word::{Claim, Found, MAX_POSITION, State};
 use crate::error::RingError;
-use crate::publisher::{Handle, Leaving, Presence};
+use crate::presence::{Leaving, Presence};
+use crate::publisher::Handle;
 
 /// The hint is stored by whoever claims across a multiple of this: it is a line that all producers write, and a walk over so many slots costs less.
 const HINT: u64 = if MODEL { 2 } else { 16 };

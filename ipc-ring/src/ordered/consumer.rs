@@ -10,7 +10,6 @@ use super::sides::consumer_side;
 use super::taker::{HeldBack, Taker};
 use super::values::Values;
 use crate::error::RingError;
-use crate::publisher::Leaving;
 use crate::spsc::consumer::end_is_none;
 use crate::value::LendsValue;
 

@@ -10,8 +10,9 @@ use ipc_core::{Error, Object, Region};
 
 use super::word::{MAX_POSITION, MOST_PRODUCERS};
 use crate::error::{RingError, Side};
+use crate::presence::SideState;
 use crate::publisher::Publisher;
-use crate::spsc::{SideState, Stats};
+use crate::spsc::Stats;
 
 // Offsets from the beginning of the object. Words that different processes write while data moves are a pair of lines apart.
 /// Capacity, extent, places; written when the ring is made.

@@ -10,7 +10,6 @@ use super::sides::producer_side;
 use super::value::ValueGrant;
 use super::values::Values;
 use crate::error::{PushError, RingError};
-use crate::publisher::Leaving;
 
 /// One of the producers of a [`Ring`]: as many in all processes at a time as the ring has places.
 ///

@@ -10,7 +10,6 @@ use super::ring::{Options, RecordRing};
 use super::sides::consumer_side;
 use super::taker::{HeldBack, Taker};
 use crate::error::RingError;
-use crate::publisher::Leaving;
 use crate::spsc::consumer::end_is_none;
 
 /// The consumer's side of a [`RecordRing`]: one in all processes at a time.

@@ -11,7 +11,6 @@ use super::record::Grant;
 use super::ring::{Options, RecordRing};
 use super::sides::producer_side;
 use crate::error::{PushError, RingError};
-use crate::publisher::Leaving;
 
 /// At most so many records are claimed by one word.
 const RUN: usize = 64;

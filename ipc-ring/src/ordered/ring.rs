@@ -17,8 +17,9 @@ use super::track::Track;
 use super::values::{SlotLayout, Values};
 use super::word::MOST_PRODUCERS;
 use crate::object::check_asked;
+use crate::presence::SideState;
 use crate::record::{MAX_CAPACITY, MIN_CAPACITY};
-use crate::spsc::{SideState, Stats};
+use crate::spsc::Stats;
 
 /// The kind of [`Ring`]: the code holds the layout's version.
 const SLOTS: ObjectKind = ObjectKind { name: "ordered ring of slots", code: u64::from_le_bytes(*b"ordrslt\x01") };

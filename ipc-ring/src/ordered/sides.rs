@@ -32,12 +32,12 @@ macro_rules! producer_side {
 
             /// Leaves without having sent everything: the consumer gets what was published, then [`RingError::PeerGaveUp`], once.
             pub fn give_up(mut self) {
-                self.claimer.leave(Leaving::GivingUp);
+                self.claimer.leave(crate::presence::Leaving::GivingUp);
             }
 
             /// Gives the place back without closing: the consumer waits for another producer, which takes this place, and the stream does not end before one has come.
             pub fn hand_over(mut self) {
-                self.claimer.leave(Leaving::HandingOver);
+                self.claimer.leave(crate::presence::Leaving::HandingOver);
             }
         }
     };
@@ -86,13 +86,13 @@ macro_rules! consumer_side {
             /// Leaves without having taken everything, and acknowledges nothing more: producers are told
             /// [`RingError::PeerGaveUp`] when they find the ring full.
             pub fn give_up(mut self) {
-                self.taker.leave(Leaving::GivingUp);
+                self.taker.leave(crate::presence::Leaving::GivingUp);
             }
 
             /// Acknowledges all that was taken, and lets go of this side without closing: producers go on until the ring is full,
             /// then wait for another consumer.
             pub fn hand_over(mut self) {
-                self.taker.leave(Leaving::HandingOver);
+                self.taker.leave(crate::presence::Leaving::HandingOver);
             }
         }
     };

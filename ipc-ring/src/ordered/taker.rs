@@ -15,8 +15,8 @@ use super::places::Claimer;
 use super::track::{Cursor, Track};
 use super::word::{Claim, Found, State};
 use crate::error::{RingError, Side};
-use crate::publisher::{Handle, Leaving, waited};
-use crate::spsc::SideState;
+use crate::presence::{Leaving, SideState};
+use crate::publisher::{Handle, waited};
 
 /// Every so many looks that found nothing, without a wait between them, the kernel is asked after the producers: a claim of a dead one holds back all that comes behind it.
 const ASK: u64 = if MODEL { u64::MAX } else { 1 << 12 };

@@ -7,7 +7,7 @@ use ipc_core::{Error, Payload, Segment};
 
 use super::ValueView;
 use super::cursor::Cursor;
-use super::endpoint::{Endpoint, Leaving, Other};
+use super::endpoint::Endpoint;
 use super::ring::Ring;
 use super::sides::consumer_side;
 use crate::error::{RingError, Side};

@@ -6,7 +6,7 @@ use std::sync::atomic::compiler_fence;
 use std::time::Instant;
 
 use ipc_core::peer::process::Process;
-use ipc_core::peer::{Claim, PeerDescription, PeerId, ROLE_ENTRY_SIZE, Role, RoleState, RoleTable};
+use ipc_core::peer::{Claim, PeerId, ROLE_ENTRY_SIZE, Role, RoleState, RoleTable};
 use ipc_core::sync::{
     self, AtomicBool, AtomicU32, AtomicU64, CACHE_LINE, LINE_PAIR, MODEL, Ordering, light_fence,
     register_for_heavy_fences, unmodelled,
@@ -14,9 +14,10 @@ use ipc_core::sync::{
 use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Object, Region};
 
-use super::stats::{CONSUMER_SLEEPS, HIGH_WATER, Liveness, PRODUCER_SLEEPS, Stats, TIMES_EMPTY, TIMES_FULL, Unit};
+use super::stats::{CONSUMER_SLEEPS, HIGH_WATER, PRODUCER_SLEEPS, Stats, TIMES_EMPTY, TIMES_FULL, Unit};
 use crate::error::{RingError, Side};
 use crate::lanes::{Announcement, Claims, Seats};
+use crate::presence::{CLOSED, GAVE_UP, Leaving, Presence, STATUS_SHIFT, SideState, status_of};
 
 // Control lines; docs/FORMAT.md draws them. Words that different processes write while data moves are a pair of lines apart.
 /// Written when the ring is made: see `ring.rs`.
@@ -65,30 +66,8 @@ pub(crate) const fn side_word(side: Side, offset: usize) -> usize {
         }
 }
 
-// How a side left, beside its identity in the status word.
-const STATUS_SHIFT: u32 = 62;
-const CLOSED: u64 = 1;
-const GAVE_UP: u64 = 2;
-const HANDED_OVER: u64 = 3;
-
 /// A producer of a lane whose consumers are many looks at their claims every so many looks that find no room.
 const PATIENCE: u32 = if MODEL { 1 } else { 64 };
-
-/// How one side of a ring is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SideState {
-    /// Nobody has come yet, or the last one handed over to a successor that has not come.
-    Awaited,
-    /// A living peer has it.
-    Held(PeerDescription),
-    /// Its last holder died with it.
-    Died(PeerDescription),
-    /// Its last holder closed.
-    Closed,
-    /// Its last holder left in a panic, or gave up.
-    GaveUp,
-}
 
 /// The control lines of one ring; or of one lane of a ring whose lanes share their consumers: there what is the consumer's side stands with the
 /// ring's own lines. What is the consumer's bell elsewhere is the watch word of a lane with one consumer.
@@ -309,7 +288,7 @@ impl Lines {
     }
 
     /// What the control lines say of a side. No system call.
-    pub(crate) fn other(&self, side: Side) -> Other {
+    pub(crate) fn other(&self, side: Side) -> Presence {
         if let (Consumed::ByMany(seats, _), Side::Consumer) = (&self.consumed, side) {
             return seats.other();
         }
@@ -317,7 +296,7 @@ impl Lines {
         // that was published before that.
         let state = self.role(side).state();
         let status = self.status(side).load(Ordering::Relaxed);
-        if self.is_lane() { Other::decode_lane(state, status) } else { Other::decode(state, status) }
+        if self.is_lane() { Presence::decode_lane(state, status) } else { Presence::decode(state, status) }
     }
 
     /// How a side is; asks the kernel whether its holder lives.
@@ -514,70 +493,6 @@ impl Standing {
     }
 }
 
-/// How the other side is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Other {
-    /// Nobody has come yet, or somebody let go to make room for a successor.
-    Awaited,
-    /// Somebody holds the role; whether it lives is another question.
-    Held(PeerId),
-    Closed,
-    GaveUp,
-}
-
-impl Other {
-    /// What a role and the status beside it say.
-    pub(crate) fn decode(state: RoleState, status: u64) -> Self {
-        match state {
-            RoleState::Held(peer) => Self::Held(peer),
-            RoleState::Released(peer) if status_of(status) == (peer.to_bits(), CLOSED) => Self::Closed,
-            RoleState::Released(peer) if status_of(status) == (peer.to_bits(), GAVE_UP) => Self::GaveUp,
-            RoleState::Unclaimed | RoleState::Released(_) => Self::Awaited,
-        }
-    }
-
-    /// As [`decode`](Self::decode), of a lane, whose dead are told of once: somebody was, and let go of the role in the dead one's place.
-    pub(crate) fn decode_lane(state: RoleState, status: u64) -> Self {
-        match (Self::decode(state, status), state) {
-            (Self::Awaited, RoleState::Released(peer)) if status_of(status) != (peer.to_bits(), HANDED_OVER) => {
-                Self::Closed
-            }
-            (other, _) => other,
-        }
-    }
-}
-
-/// Whom a status word is of, and what it says.
-pub(crate) fn status_of(status: u64) -> (u64, u64) {
-    (status & !(3 << STATUS_SHIFT), status >> STATUS_SHIFT)
-}
-
-impl SideState {
-    /// How a side is: asks the kernel whether its holder lives. `other` and `status` look at the side's words.
-    pub(crate) fn look(other: impl Fn() -> Other, status: impl Fn() -> (u64, u64), peers: &impl Liveness) -> Self {
-        let peer = match other() {
-            Other::Awaited => return Self::Awaited,
-            Other::Closed => return Self::Closed,
-            Other::GaveUp => return Self::GaveUp,
-            Other::Held(peer) => peer,
-        };
-        if peers.lives(peer) {
-            return Self::Held(peers.describe(peer));
-        }
-        // It may have let go between the look at the role and the question: then it left in order.
-        match other() {
-            Other::Held(now) if now == peer => {}
-            Other::Closed => return Self::Closed,
-            Other::GaveUp => return Self::GaveUp,
-            Other::Awaited => return Self::Awaited,
-            // Another one already: it lived a moment ago.
-            Other::Held(now) => return Self::Held(peers.describe(now)),
-        }
-        // Killed on its last steps, with all published and said.
-        if status() == (peer.to_bits(), CLOSED) { Self::Closed } else { Self::Died(peers.describe(peer)) }
-    }
-}
-
 impl Endpoint {
     /// Claims one side of the ring for this process.
     pub(crate) fn claim(lines: Lines, side: Side) -> Result<Self, Error> {
@@ -655,13 +570,13 @@ impl Endpoint {
     }
 
     /// What the control lines say of the other side. No system call.
-    pub(crate) fn other(&self) -> Other {
+    pub(crate) fn other(&self) -> Presence {
         self.lines.other(self.other_side())
     }
 
     /// Whether somebody has come to the other side and not left. No system call.
     pub(crate) fn has_other(&self) -> bool {
-        matches!(self.other(), Other::Held(_))
+        matches!(self.other(), Presence::Held(_))
     }
 
     /// Whether the other side can still come to do its part: asks the kernel whether its holder lives.
@@ -697,7 +612,7 @@ impl Endpoint {
             cancel: self.cancel.as_ref(),
             fences: self.lines.fences(self.other_side()),
         };
-        let gone = || matches!(self.other(), Other::Closed | Other::GaveUp);
+        let gone = || matches!(self.other(), Presence::Closed | Presence::GaveUp);
         let outcome = match wait.until(&mut look, gone, || self.check_other(), || count(sleeps)) {
             Ok(found) => Ok(found),
             Err(Interrupted::TimedOut) => Err(RingError::TimedOut),
@@ -724,34 +639,6 @@ impl Endpoint {
         // Releases all that was published, and the status.
         self.lines.role(self.side).release(segment);
         self.wake_other();
-    }
-}
-
-/// How a side leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leaving {
-    /// For good.
-    Closing,
-    /// Without having done its part.
-    GivingUp,
-    /// To a successor.
-    HandingOver,
-}
-
-impl Leaving {
-    /// What a side's status word says then.
-    pub(crate) fn status(self, who: PeerId) -> u64 {
-        let how = match self {
-            Self::Closing => CLOSED,
-            Self::GivingUp => GAVE_UP,
-            Self::HandingOver => HANDED_OVER,
-        };
-        how << STATUS_SHIFT | who.to_bits()
-    }
-
-    /// When a handle drops: a panic does not say that all went well.
-    pub(crate) fn for_drop() -> Self {
-        if std::thread::panicking() { Self::GivingUp } else { Self::Closing }
     }
 }
 

@@ -22,8 +22,8 @@ pub(crate) mod ring;
 mod sides;
 pub(crate) mod stats;
 
+pub use crate::presence::SideState;
 pub use consumer::Consumer;
-pub use endpoint::SideState;
 pub use producer::Producer;
 pub use record_consumer::{RecordConsumer, View};
 pub use record_producer::RecordProducer;

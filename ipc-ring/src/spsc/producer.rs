@@ -7,7 +7,7 @@ use ipc_core::{Error, Payload, Segment};
 
 use super::ValueGrant;
 use super::cursor::Cursor;
-use super::endpoint::{Endpoint, Leaving, Other};
+use super::endpoint::Endpoint;
 use super::ring::Ring;
 use super::sides::producer_side;
 use crate::error::{PushError, RingError, Side};

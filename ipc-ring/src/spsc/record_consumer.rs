@@ -6,7 +6,7 @@ use ipc_core::sync::Ordering;
 use ipc_core::{Error, Segment};
 
 use super::consumer::end_is_none;
-use super::endpoint::{Endpoint, Leaving, Other};
+use super::endpoint::Endpoint;
 use super::ring::RecordRing;
 use super::sides::consumer_side;
 use super::stats::{CONSUMED, Counted};

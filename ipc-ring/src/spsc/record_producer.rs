@@ -6,7 +6,7 @@ use ipc_core::sync::{CACHE_LINE, Ordering};
 use ipc_core::{Error, Segment};
 
 use super::Grant;
-use super::endpoint::{Endpoint, Leaving, Lines, Other};
+use super::endpoint::{Endpoint, Lines};
 use super::ring::RecordRing;
 use super::sides::producer_side;
 use super::stats::{Counted, PUBLISHED};

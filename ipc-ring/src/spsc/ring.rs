@@ -9,13 +9,14 @@ use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
 
 use super::consumer::Consumer;
 use super::cursor::{Cursor, Layout};
-use super::endpoint::{DATA, Endpoint, GEOMETRY, Leaving, Lines, ROLES, SideState};
+use super::endpoint::{DATA, Endpoint, GEOMETRY, Lines, ROLES};
 use super::producer::Producer;
 use super::record_consumer::RecordConsumer;
 use super::record_producer::{RecordProducer, find_tail, read_head};
 use super::stats::{Stats, Unit};
 use crate::error::{RingError, Side};
 use crate::object::{check_asked, find_or_make};
+use crate::presence::{Leaving, SideState};
 use crate::record;
 use crate::record::Bytes;
 

@@ -36,9 +36,9 @@ macro_rules! producer_side {
             #[cold]
             fn no_room(&self) -> RingError {
                 match self.endpoint.other() {
-                    Other::Closed => RingError::Closed(Side::Consumer),
-                    Other::GaveUp => RingError::PeerGaveUp(Side::Consumer),
-                    Other::Awaited | Other::Held(_) => RingError::Full,
+                    crate::presence::Presence::Closed => RingError::Closed(Side::Consumer),
+                    crate::presence::Presence::GaveUp => RingError::PeerGaveUp(Side::Consumer),
+                    crate::presence::Presence::Awaited | crate::presence::Presence::Held(_) => RingError::Full,
                 }
             }
 
@@ -47,15 +47,15 @@ macro_rules! producer_side {
 
             /// Leaves without having sent everything: the consumer gets what was published, then [`RingError::PeerGaveUp`].
             pub fn give_up(mut self) {
-                self.leave(Leaving::GivingUp);
+                self.leave(crate::presence::Leaving::GivingUp);
             }
 
             /// Lets go of this side without closing: the consumer waits for another producer.
             pub fn hand_over(mut self) {
-                self.leave(Leaving::HandingOver);
+                self.leave(crate::presence::Leaving::HandingOver);
             }
 
-            fn leave(&mut self, leaving: Leaving) {
+            fn leave(&mut self, leaving: crate::presence::Leaving) {
                 if self.endpoint.is_held() {
                     self.leave_hint();
                     self.endpoint.leave(leaving);
@@ -65,7 +65,7 @@ macro_rules! producer_side {
 
         impl $($generics)* Drop for $handle {
             fn drop(&mut self) {
-                self.leave(Leaving::for_drop());
+                self.leave(crate::presence::Leaving::for_drop());
             }
         }
     };
@@ -124,9 +124,9 @@ macro_rules! consumer_side {
             #[inline]
             fn gone(&self) -> Option<RingError> {
                 match self.endpoint.other() {
-                    Other::Closed => Some(RingError::Closed(Side::Producer)),
-                    Other::GaveUp => Some(RingError::PeerGaveUp(Side::Producer)),
-                    Other::Awaited | Other::Held(_) => None,
+                    crate::presence::Presence::Closed => Some(RingError::Closed(Side::Producer)),
+                    crate::presence::Presence::GaveUp => Some(RingError::PeerGaveUp(Side::Producer)),
+                    crate::presence::Presence::Awaited | crate::presence::Presence::Held(_) => None,
                 }
             }
 
@@ -137,23 +137,23 @@ macro_rules! consumer_side {
             /// Leaves without having taken everything, and acknowledges nothing more: the producer is told
             /// [`RingError::PeerGaveUp`] when it finds the ring full.
             pub fn give_up(mut self) {
-                self.endpoint.leave(Leaving::GivingUp);
+                self.endpoint.leave(crate::presence::Leaving::GivingUp);
             }
 
             /// Acknowledges all that was taken, and lets go of this side without closing: the producer goes on until the ring is full,
             /// then waits for another consumer.
             pub fn hand_over(mut self) {
                 self.acknowledge();
-                self.endpoint.leave(Leaving::HandingOver);
+                self.endpoint.leave(crate::presence::Leaving::HandingOver);
             }
         }
 
         impl $($generics)* Drop for $handle {
             fn drop(&mut self) {
                 if self.endpoint.is_held() {
-                    let leaving = Leaving::for_drop();
+                    let leaving = crate::presence::Leaving::for_drop();
                     // In a panic it is not known what was done with the last ones.
-                    if leaving == Leaving::Closing {
+                    if leaving == crate::presence::Leaving::Closing {
                         self.acknowledge();
                     }
                     self.endpoint.leave(leaving);

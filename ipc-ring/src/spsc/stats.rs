@@ -1,17 +1,16 @@
 //! What a ring counts, and looking at it from outside.
 
-use ipc_core::peer::{PeerDescription, PeerId, RoleState};
+use ipc_core::peer::RoleState;
 use ipc_core::segment::ObjectView;
 use ipc_core::sync::Ordering;
 use ipc_core::sync::unmodelled::AtomicU64;
 use ipc_core::{Error, ObjectInfo, SegmentView};
 
-use super::endpoint::{
-    CONSUMER_COUNTERS, CONSUMER_LINE, DATA, GEOMETRY, Other, PRODUCER_LINE, SideState, side_word, status_of,
-};
+use super::endpoint::{CONSUMER_COUNTERS, CONSUMER_LINE, DATA, GEOMETRY, PRODUCER_LINE, side_word};
 use super::ring::{RECORDS, SLOTS};
 use crate::error::Side;
 use crate::lanes::Counts;
+use crate::presence::{Presence, SideState, status_of};
 
 // The counters, each in a line that its one writer owns: docs/FORMAT.md draws them.
 /// Where the producer is: a position at which a publication ended.
@@ -218,35 +217,7 @@ impl<'a> RingView<'a> {
     /// How a side is, and who has it. Asks the kernel whether it lives.
     pub fn side(&self, side: Side) -> SideState {
         let word = |offset| self.object.load_u64(side_word(side, offset));
-        let look = || Other::decode(RoleState::from_bits(word(0)), word(8));
+        let look = || Presence::decode(RoleState::from_bits(word(0)), word(8));
         SideState::look(look, || status_of(word(8)), self.segment)
-    }
-}
-
-/// Who can tell whether a peer lives.
-pub(crate) trait Liveness {
-    /// Asks the kernel.
-    fn lives(&self, peer: PeerId) -> bool;
-
-    fn describe(&self, peer: PeerId) -> PeerDescription;
-}
-
-impl Liveness for SegmentView {
-    fn lives(&self, peer: PeerId) -> bool {
-        self.is_alive(peer)
-    }
-
-    fn describe(&self, peer: PeerId) -> PeerDescription {
-        self.describe_peer(peer)
-    }
-}
-
-impl Liveness for ipc_core::Segment {
-    fn lives(&self, peer: PeerId) -> bool {
-        self.is_alive(peer)
-    }
-
-    fn describe(&self, peer: PeerId) -> PeerDescription {
-        self.describe_peer(peer)
     }
 }

@@ -12,9 +12,9 @@ use ipc_core::wait::{Interrupted, SLICE, Wait};
 
 use crate::error::{RingError, Side};
 use crate::lanes::{Claims, Counts, Geometry, Seats, Spot, Table};
+use crate::presence::{Leaving, SideState};
 use crate::publisher::Handle;
-use crate::spsc::SideState;
-use crate::spsc::endpoint::{Leaving, Lines, Standing};
+use crate::spsc::endpoint::{Lines, Standing};
 
 /// Every so many looks for a span all lanes are looked at, and claims of the dead are looked for: who always finds something never waits.
 const EVERYWHERE: u64 = if MODEL { 1 << 32 } else { 1 << 14 };

@@ -9,7 +9,7 @@ use super::spans::beyond;
 use super::{Common, EVERYWHERE, Lanes, Prospect, Reader, Span, Sweep, Visit};
 use crate::error::{RingError, Side};
 use crate::lanes::{Counts, Table};
-use crate::spsc::endpoint::Other;
+use crate::presence::Presence;
 
 impl<R: Reader> Lanes<R> {
     /// Looks at a lane from now on.
@@ -150,7 +150,7 @@ impl<R: Reader> Lanes<R> {
         }
         // Acquire: what was published before it left is seen by the look below.
         let news = match lines.other(Side::Producer) {
-            Other::Held(producer) if lane.dead == Some(producer) => {
+            Presence::Held(producer) if lane.dead == Some(producer) => {
                 // All that it published was seen by the look above, which came after its death.
                 let died = RingError::PeerDied { side: Side::Producer, peer: segment.describe_peer(producer) };
                 let closed = lines.had_closed(Side::Producer, producer);
@@ -164,9 +164,9 @@ impl<R: Reader> Lanes<R> {
                 lines.note_change();
                 (!closed).then_some(died)
             }
-            Other::Held(_) => return Ok(Visit::Nothing),
-            Other::Closed | Other::Awaited => None,
-            Other::GaveUp => Some(RingError::PeerGaveUp(Side::Producer)),
+            Presence::Held(_) => return Ok(Visit::Nothing),
+            Presence::Closed | Presence::Awaited => None,
+            Presence::GaveUp => Some(RingError::PeerGaveUp(Side::Producer)),
         };
         // What was published before it left is visible now that its leaving is: look once more.
         let next = lane.next;
@@ -257,13 +257,13 @@ impl<R: Reader> Lanes<R> {
         }
         let left = match lines.other(Side::Producer) {
             // Awaited: the successor of one that handed over.
-            Other::Held(_) | Other::Awaited => return Prospect::More,
+            Presence::Held(_) | Presence::Awaited => return Prospect::More,
             // What was published before it left is visible now that its leaving is.
-            Other::Closed => {
+            Presence::Closed => {
                 self.list(&common.table, index);
                 self.is_left(common, index, holds)
             }
-            Other::GaveUp => true,
+            Presence::GaveUp => true,
         };
         if !left {
             return Prospect::Over;

@@ -106,8 +106,8 @@ pub(crate) const LANES: List = List {
             "a dead producer's lane is not looked at before it is told of",
             ROUNDS,
             &[(
-                "Other::Held(producer) if lane.dead == Some(producer) => {",
-                "Other::Held(producer) if lane.dead == Some(producer) || !segment.is_alive(producer) => {",
+                "Presence::Held(producer) if lane.dead == Some(producer) => {",
+                "Presence::Held(producer) if lane.dead == Some(producer) || !segment.is_alive(producer) => {",
             )],
             CaughtBy("lanes_killed"),
         ),
