@@ -96,7 +96,7 @@ pub fn with(body: impl FnOnce() -> ExitCode) -> Result<ExitCode> {
             before.thread_set_mask()?;
             let code = body();
             // The directories are the parent's to remove.
-            std::mem::forget(held);
+            held.into_iter().for_each(|held| drop(held.directory.keep()));
             return Ok(code);
         }
     };
