@@ -93,12 +93,12 @@ pub(crate) const CELL: List = List {
             PUBLISHER,
             &[
                 (
-                    "        self.u64(STATUS).store(status, Ordering::Relaxed);\n        // Releases",
+                    "        self.u64(STATUS).store(leaving.status(segment.peer_id()), Ordering::Relaxed);\n        // Releases",
                     "        // Releases",
                 ),
                 (
                     "self.role().release(segment);\n        self.wake();",
-                    "self.role().release(segment);\n        self.u64(STATUS).store(status, Ordering::Relaxed);\n        self.wake();",
+                    "self.role().release(segment);\n        self.u64(STATUS).store(leaving.status(segment.peer_id()), Ordering::Relaxed);\n        self.wake();",
                 ),
             ],
             ByNone("who looks between the two takes it for one that handed over, and is woken behind them"),
