@@ -1,6 +1,6 @@
 //! Rings as objects of a segment: found, or made, and as they were asked for.
 
-use ipc_core::Error;
+use ipc_core::{Error, ObjectInfo, ObjectKind, SegmentView};
 
 /// Finds, or else makes; whoever loses the race to make it finds it.
 pub(crate) fn find_or_make<R>(
@@ -25,6 +25,26 @@ pub(crate) fn check_asked<const N: usize>(name: &str, all: [(&'static str, u64, 
         }
     }
     Ok(())
+}
+
+/// The entry of that name, of an object that is only looked at.
+pub(crate) fn entry(segment: &SegmentView, name: &str) -> Result<ObjectInfo, Error> {
+    let found = segment.objects().into_iter().find(|info| info.name == name);
+    found.ok_or_else(|| Error::ObjectNotFound { name: name.to_owned() })
+}
+
+/// What belongs to the one of several kinds that an object is of.
+pub(crate) fn one_of<V>(
+    info: &ObjectInfo,
+    kinds: impl IntoIterator<Item = (ObjectKind, V)>,
+    expected: &str,
+) -> Result<V, Error> {
+    kinds.into_iter().find(|(kind, _)| kind.code == info.kind).map(|(_, is)| is).ok_or_else(|| Error::ObjectMismatch {
+        name: info.name.clone(),
+        what: "kind",
+        expected: expected.to_owned(),
+        found: info.describe_kind(),
+    })
 }
 
 /// `open`, `open_or_create` and `required_size` of a ring that is made from `Options`. Needs the field `geometry`, the constant `KIND`, and `create`, `check`, `geometry` and `payload_type`.

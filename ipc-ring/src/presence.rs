@@ -91,6 +91,17 @@ impl SideState {
         // Killed on its last steps, with all published and said.
         if status() == (peer.to_bits(), CLOSED) { Self::Closed } else { Self::Died(peers.describe(peer)) }
     }
+
+    /// As [`look`](Self::look), of a side whose words `load` reads: the role, and behind it the status.
+    pub(crate) fn read(
+        load: impl Fn(usize) -> u64,
+        decode: fn(RoleState, u64) -> Presence,
+        peers: &impl Liveness,
+    ) -> Self {
+        // The role first, as `decode` wants it: who sees it released sees the status before it.
+        let presence = || decode(RoleState::from_bits(load(0)), load(8));
+        Self::look(presence, || status_of(load(8)), peers)
+    }
 }
 
 /// How a side leaves.

@@ -14,7 +14,7 @@ use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy};
 use ipc_core::{Error, Region};
 
 use crate::error::{RingError, Side};
-use crate::presence::{Leaving, Presence, SideState, status_of};
+use crate::presence::{Leaving, Liveness, Presence, SideState, status_of};
 
 // Offsets from the first of its lines; docs/FORMAT.md draws them.
 const ROLE: usize = 0;
@@ -113,6 +113,12 @@ impl Publisher {
     pub(crate) fn state(&self) -> SideState {
         let status = || status_of(self.u64(STATUS).load(Ordering::Relaxed));
         SideState::look(|| self.presence(), status, self.region.segment())
+    }
+
+    /// As [`state`](Self::state), of one that is only looked at: `load` reads its words, by their offset from its first.
+    pub(crate) fn look(load: impl Fn(usize) -> u64, peers: &impl Liveness) -> SideState {
+        const { assert!(ROLE == 0 && STATUS == 8) };
+        SideState::read(load, Presence::decode, peers)
     }
 
     /// Whether it can still come to do its part: asks the kernel whether it lives.

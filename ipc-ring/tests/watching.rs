@@ -7,12 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::SystemTime;
 
 use common::{Named, role, start};
+use ipc_core::segment::PayloadType;
 use ipc_core::sync::Ordering;
-use ipc_core::{Error, ObjectKind, Segment};
+use ipc_core::{Error, ObjectKind, Payload, Segment};
 use ipc_ring::spsc::{
     Consumer, Producer, RecordConsumer, RecordProducer, RecordRing, Ring, RingView, SideState, Stats,
 };
-use ipc_ring::{Side, mpmc, mpsc};
+use ipc_ring::{Side, broadcast, cell, mpmc, mpsc, ordered};
 
 fn rings(what: &str) -> Named {
     let named = Named::create(what, 1 << 20);
@@ -158,7 +159,7 @@ fn peers_and_their_roles_are_listed_without_a_right_to_write() {
 fn what_is_no_ring_is_not_looked_at_as_one() {
     let named = rings("other");
     let kind = ObjectKind { name: "other", code: 77 };
-    named.segment.create_object("other", kind, ipc_core::segment::PayloadType::bytes(), 64, |_| {}).unwrap();
+    named.segment.create_object("other", kind, PayloadType::bytes(), 64, |_| {}).unwrap();
     let view = Segment::named(&named.name).open_read_only().unwrap();
     assert!(matches!(RingView::open(&view, "other"), Err(Error::ObjectMismatch { what: "kind", .. })));
     assert!(matches!(RingView::open(&view, "nothing"), Err(Error::ObjectNotFound { .. })));
@@ -241,23 +242,157 @@ fn what_is_no_ring_of_lanes_is_not_looked_at_as_one() {
     assert!(matches!(mpsc::RingView::open(&view, "typed"), Err(Error::ObjectMismatch { what: "kind", .. })));
     assert!(matches!(RingView::open(&view, "lanes"), Err(Error::ObjectMismatch { what: "kind", .. })));
     assert!(matches!(mpsc::RingView::open(&view, "nothing"), Err(Error::ObjectNotFound { .. })));
-    // Whatever stands in the geometry, it is refused or looked at, and never beyond the object.
-    let info = named.segment.objects().into_iter().find(|info| info.name == "lanes").unwrap();
-    let kind = ObjectKind { name: "a ring of lanes", code: info.kind };
-    let payload = ipc_core::segment::PayloadType::of::<u32>();
-    let object = named.segment.open_object("lanes", kind, payload).unwrap();
-    for word in 0..object.region.len().min(1024) / 8 {
+    scribbled::<u32>(&named, "lanes", || {
+        if let Ok(watched) = mpsc::RingView::open(&view, "lanes") {
+            let lanes = watched.lanes();
+            let _ = (watched.stats(), watched.lane_stats(lanes - 1), watched.producer_side(lanes - 1));
+            let _ = (watched.consumer_side(), watched.consumers());
+        }
+    });
+    assert_eq!(mpsc::RingView::open(&view, "lanes").unwrap().stats(), ring.stats());
+}
+
+/// Looks again and again while words at the beginning of an object are what no ring writes: it is refused or looked at, and never beyond the object.
+fn scribbled<T: Payload>(named: &Named, name: &str, mut look: impl FnMut()) {
+    let info = named.segment.objects().into_iter().find(|info| info.name == name).unwrap();
+    let kind = ObjectKind { name: "whatever it is", code: info.kind };
+    let object = named.segment.open_object(name, kind, PayloadType::of::<T>()).unwrap();
+    for word in 0..object.region.len().min(2048) / 8 {
         let word = object.region.u64_at(word * 8);
         let before = word.load(Ordering::Relaxed);
         for hostile in [0, 1, 3, 1025, 1 << 40, u64::MAX] {
             word.store(hostile, Ordering::Relaxed);
-            if let Ok(watched) = mpsc::RingView::open(&view, "lanes") {
-                let lanes = watched.lanes();
-                let _ = (watched.stats(), watched.lane_stats(lanes - 1), watched.producer_side(lanes - 1));
-                let _ = (watched.consumer_side(), watched.consumers());
-            }
+            look();
         }
         word.store(before, Ordering::Relaxed);
     }
-    assert_eq!(mpsc::RingView::open(&view, "lanes").unwrap().stats(), ring.stats());
+}
+
+#[test]
+fn one_order() {
+    let named = Named::create("order", 1 << 20);
+    let ring = ordered::Ring::<u32>::create(&named.segment, "values", ordered::Options::new(100).producers(3)).unwrap();
+    let records = ordered::RecordRing::create(&named.segment, "records", 4096).unwrap();
+    let view = Segment::named(&named.name).open_read_only().unwrap();
+    let watched = ordered::RingView::open(&view, "values").unwrap();
+    assert_eq!((watched.places(), watched.is_of_records(), watched.info().name.as_str()), (3, false, "values"));
+    assert_eq!((watched.producer_side(0), watched.producer_side(3)), (Some(SideState::Awaited), None));
+    let (mut one, mut two) = (ring.producer().unwrap(), ring.producer().unwrap());
+    let mut consumer = ring.consumer().unwrap();
+    one.push_slice(&[1; 40]).unwrap();
+    two.push_slice(&[2; 50]).unwrap();
+    for _ in 0..30 {
+        consumer.pop().unwrap();
+    }
+    consumer.acknowledge();
+    let stats = watched.stats();
+    assert_eq!((stats.published, stats.consumed, stats.in_use), (90, 30, 60));
+    assert_eq!(stats, ring.stats());
+    assert_eq!(watched.producer_stats(1), ring.producer_stats(1));
+    assert_eq!((watched.producer_stats(1).unwrap().published, watched.producer_stats(3)), (50, None));
+    assert!(matches!(watched.producer_side(0), Some(SideState::Held(peer)) if peer.pid == std::process::id()));
+    assert!(matches!(watched.consumer_side(), SideState::Held(_)));
+    drop(one);
+    two.give_up();
+    drop(consumer);
+    let sides = [0, 1, 2].map(|place| watched.producer_side(place).unwrap());
+    assert_eq!(sides, [SideState::Closed, SideState::GaveUp, SideState::Awaited]);
+    assert_eq!(sides, [0, 1, 2].map(|place| ring.producer_side(place).unwrap()));
+    assert_eq!(watched.consumer_side(), SideState::Closed);
+
+    records.producer().unwrap().push(b"eleven byte").unwrap();
+    let watched = ordered::RingView::open(&view, "records").unwrap();
+    assert!(watched.is_of_records());
+    assert_eq!((watched.stats().published, watched.stats().published_bytes), (1, 11));
+    assert_eq!(watched.stats(), records.stats());
+    assert!(matches!(ordered::RingView::open(&view, "nothing"), Err(Error::ObjectNotFound { .. })));
+    assert!(matches!(mpsc::RingView::open(&view, "values"), Err(Error::ObjectMismatch { what: "kind", .. })));
+    scribbled::<u32>(&named, "values", || {
+        if let Ok(watched) = ordered::RingView::open(&view, "values") {
+            let last = watched.places() - 1;
+            let _ = (watched.stats(), watched.producer_stats(last), watched.producer_side(last));
+            let _ = watched.consumer_side();
+        }
+    });
+}
+
+#[test]
+fn broadcasts() {
+    let named = Named::create("broadcast", 1 << 20);
+    let ring = broadcast::Ring::<u32>::create(&named.segment, "values", 64, 3).unwrap();
+    let records = broadcast::RecordRing::create(&named.segment, "records", 4096, 0).unwrap();
+    let view = Segment::named(&named.name).open_read_only().unwrap();
+    let watched = broadcast::RingView::open(&view, "values").unwrap();
+    assert_eq!((watched.places(), watched.capacity(), watched.is_of_records()), (3, 64, false));
+    assert_eq!((watched.producer_side(), watched.consumers()), (SideState::Awaited, vec![]));
+    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer(broadcast::Start::Oldest).unwrap());
+    producer.push_slice(&[7; 60]).unwrap();
+    for _ in 0..25 {
+        consumer.pop().unwrap();
+    }
+    consumer.acknowledge();
+    assert_eq!(watched.stats(), ring.stats());
+    assert_eq!(watched.consumers(), ring.consumers());
+    let seen: Vec<_> = watched.consumers().iter().map(|info| (info.place, info.alive, info.acknowledged)).collect();
+    assert_eq!(seen, [(0, true, 25)]);
+    assert!(matches!(watched.producer_side(), SideState::Held(peer) if peer.pid == std::process::id()));
+    drop(consumer);
+    // Nobody holds it back: more than it holds, so that the first ones are written over.
+    producer.push_slice(&[8; 500]).unwrap();
+    assert_eq!((watched.stats(), watched.consumers()), (ring.stats(), vec![]));
+    assert!(watched.stats().oldest > 0);
+    producer.give_up();
+    assert_eq!(watched.producer_side(), SideState::GaveUp);
+
+    let mut producer = records.producer().unwrap();
+    (0..300).for_each(|_| producer.push(b"eleven byte").unwrap());
+    let watched = broadcast::RingView::open(&view, "records").unwrap();
+    assert_eq!((watched.places(), watched.is_of_records()), (0, true));
+    assert_eq!(watched.stats(), records.stats());
+    assert!(watched.stats().oldest > 0);
+    assert!(matches!(broadcast::RingView::open(&view, "nothing"), Err(Error::ObjectNotFound { .. })));
+    assert!(matches!(ordered::RingView::open(&view, "values"), Err(Error::ObjectMismatch { what: "kind", .. })));
+    scribbled::<u32>(&named, "values", || {
+        if let Ok(watched) = broadcast::RingView::open(&view, "values") {
+            let _ = (watched.stats(), watched.producer_side(), watched.consumers());
+        }
+    });
+}
+
+#[test]
+fn cells_and_blackboards() {
+    let named = Named::create("cells", 1 << 20);
+    let cell = cell::Cell::<u64>::create(&named.segment, "cell").unwrap();
+    let board = cell::Blackboard::builder().cell::<f64>("one").cell::<[u64; 3]>("two");
+    let board = board.create(&named.segment, "board").unwrap();
+    let view = Segment::named(&named.name).open_read_only().unwrap();
+    let watched = cell::CellView::open(&view, "cell").unwrap();
+    assert_eq!((watched.version(), watched.writer_side()), (0, SideState::Awaited));
+    let mut writer = cell.writer().unwrap();
+    writer.write(7).unwrap();
+    writer.write(8).unwrap();
+    assert_eq!((watched.version(), watched.info().type_size), (2, 8));
+    assert!(matches!(watched.writer_side(), SideState::Held(peer) if peer.pid == std::process::id()));
+    drop(writer);
+    assert_eq!(watched.writer_side(), SideState::Closed);
+    board.writer("two").unwrap().write([1_u64, 2, 3]).unwrap();
+    let watched = cell::BlackboardView::open(&view, "board").unwrap();
+    assert!(watched.cells().eq(board.cells()));
+    assert_eq!(watched.cells().map(|cell| cell.version).collect::<Vec<_>>(), [0, 1]);
+    assert!(matches!(cell::CellView::open(&view, "board"), Err(Error::ObjectMismatch { what: "kind", .. })));
+    assert!(matches!(cell::BlackboardView::open(&view, "cell"), Err(Error::ObjectMismatch { what: "kind", .. })));
+    scribbled::<u64>(&named, "cell", || {
+        let watched = cell::CellView::open(&view, "cell").unwrap();
+        let _ = (watched.version(), watched.writer_side());
+    });
+    // It has no type of its own.
+    let info = named.segment.objects().into_iter().find(|info| info.name == "board").unwrap();
+    let kind = ObjectKind { name: "a blackboard", code: info.kind };
+    let object = named.segment.open_object("board", kind, PayloadType::bytes()).unwrap();
+    for offset in [0, 128, 144, 256, 272] {
+        let word = object.region.u64_at(offset);
+        let before = word.swap(u64::MAX, Ordering::Relaxed);
+        assert!(matches!(cell::BlackboardView::open(&view, "board"), Err(Error::Corrupted { .. })));
+        word.store(before, Ordering::Relaxed);
+    }
 }

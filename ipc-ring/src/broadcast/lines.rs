@@ -8,18 +8,22 @@ use ipc_core::sync::{self, AtomicU64, LINE_PAIR, Ordering};
 use ipc_core::wait::Bell;
 use ipc_core::{Error, Object, Region};
 
+use crate::presence::Liveness;
 use crate::publisher::Publisher;
 
 // docs/FORMAT.md draws them. Words that different processes write while data moves are a pair of lines apart.
 /// Written when the ring is made: capacity, extent, places for consumers.
 pub(super) const GEOMETRY: usize = 0;
-const PUBLISHER: usize = LINE_PAIR;
+pub(super) const PUBLISHER: usize = LINE_PAIR;
 /// The producer sleeps here, consumers ring. Not written while it is awake.
 const PRODUCER_BELL: usize = PUBLISHER + Publisher::SIZE;
 /// How far the producer may have written. Written once for a batch of messages; all who read look at it.
 const REACH: usize = PRODUCER_BELL + LINE_PAIR;
 /// The producer's own line.
 const PRODUCER_LINE: usize = REACH + LINE_PAIR;
+/// In it, behind where the producer is.
+const TIMES_FULL: usize = PRODUCER_LINE + 8;
+const PRODUCER_SLEEPS: usize = PRODUCER_LINE + 16;
 /// Where the messages of a ring of records are counted: see `checkpoint.rs`.
 pub(super) const CHECKPOINTS: usize = PRODUCER_LINE + LINE_PAIR;
 /// The table of consumers, two lines each; behind it the data.
@@ -87,6 +91,49 @@ pub struct ConsumerInfo {
     pub times_empty: u64,
     /// How often it slept.
     pub sleeps: u64,
+}
+
+impl Stats {
+    /// The counters of a ring that holds so many positions: `load` gives the word at an offset in its control lines.
+    pub(super) fn read(span: u64, load: impl Fn(usize) -> u64) -> Self {
+        Self {
+            published: load(PRODUCER_LINE),
+            oldest: load(REACH).saturating_sub(span),
+            times_full: load(TIMES_FULL),
+            producer_sleeps: load(PRODUCER_SLEEPS),
+        }
+    }
+}
+
+impl ConsumerInfo {
+    /// Who has a place, and how far that one is: `load` gives the word at an offset in the ring's control lines.
+    fn read(place: usize, peer: PeerId, load: impl Fn(usize) -> u64, peers: &impl Liveness) -> Self {
+        let of = |offset: usize| load(entry(place) + offset);
+        let acknowledged = of(HEAD);
+        Self {
+            place,
+            peer: peers.describe(peer),
+            alive: peers.lives(peer),
+            acknowledged,
+            behind: load(PRODUCER_LINE).saturating_sub(acknowledged),
+            times_empty: of(TIMES_EMPTY),
+            sleeps: of(SLEEPS),
+        }
+    }
+
+    /// Everyone in a table of so many places, and whether they live: a few system calls for each.
+    pub(super) fn all(places: usize, load: impl Fn(usize) -> u64, peers: &impl Liveness) -> Vec<Self> {
+        let held = |place| match RoleState::from_bits(load(entry(place) + ROLE)) {
+            RoleState::Held(peer) => Some(Self::read(place, peer, &load, peers)),
+            RoleState::Unclaimed | RoleState::Released(_) => None,
+        };
+        (0..places).filter_map(held).collect()
+    }
+}
+
+/// Where a place of the table begins.
+const fn entry(place: usize) -> usize {
+    TABLE + place * ENTRY
 }
 
 /// The control lines of one ring.
@@ -165,11 +212,11 @@ impl Lines {
     }
 
     pub(super) fn times_full(&self) -> &AtomicU64 {
-        self.u64(PRODUCER_LINE + 8)
+        self.u64(TIMES_FULL)
     }
 
     pub(super) fn producer_sleeps(&self) -> &AtomicU64 {
-        self.u64(PRODUCER_LINE + 16)
+        self.u64(PRODUCER_SLEEPS)
     }
 
     /// The producer's note whether all who hold it back execute barriers on request: its own word, here because a wait looks for one in shared memory.
@@ -184,7 +231,7 @@ impl Lines {
 
     fn entry(&self, place: usize, offset: usize) -> &AtomicU64 {
         assert!(place < self.places, "a place in the table");
-        self.u64(TABLE + place * ENTRY + offset)
+        self.u64(entry(place) + offset)
     }
 
     pub(super) fn role(&self, place: usize) -> Role<'_> {
@@ -241,33 +288,17 @@ impl Lines {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let counter = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        Stats {
-            published: counter(self.tail_hint()),
-            oldest: self.oldest(counter(self.reach())),
-            times_full: counter(self.times_full()),
-            producer_sleeps: counter(self.producer_sleeps()),
-        }
+        Stats::read(self.span, |offset| self.u64(offset).load(Ordering::Relaxed))
     }
 
     /// Everyone in the table, and whether they live: a few system calls for each.
     pub(super) fn consumers(&self) -> Vec<ConsumerInfo> {
-        (0..self.places).filter_map(|place| self.holder(place).map(|peer| self.consumer(place, peer))).collect()
+        let load = |offset| self.u64(offset).load(Ordering::Acquire);
+        ConsumerInfo::all(self.places, load, self.region.segment())
     }
 
     pub(super) fn consumer(&self, place: usize, peer: PeerId) -> ConsumerInfo {
-        let segment = self.region.segment();
-        let counter = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        let acknowledged = counter(self.head(place));
-        ConsumerInfo {
-            place,
-            peer: segment.describe_peer(peer),
-            alive: segment.is_alive(peer),
-            acknowledged,
-            behind: counter(self.tail_hint()).saturating_sub(acknowledged),
-            times_empty: counter(self.times_empty(place)),
-            sleeps: counter(self.sleeps(place)),
-        }
+        ConsumerInfo::read(place, peer, |offset| self.u64(offset).load(Ordering::Relaxed), self.region.segment())
     }
 }
 

@@ -54,6 +54,7 @@ mod record_ring;
 mod ring;
 mod seat;
 mod sides;
+mod view;
 mod watch;
 
 pub use consumer::Consumer;
@@ -65,6 +66,7 @@ pub use record_consumer::{RecordConsumer, View};
 pub use record_producer::RecordProducer;
 pub use record_ring::RecordRing;
 pub use ring::Ring;
+pub use view::RingView;
 
 /// Room for one record, from [`RecordProducer::claim`].
 pub type Grant<'a> = crate::record::Grant<'a, RecordProducer>;

@@ -21,7 +21,8 @@ use crate::record;
 use crate::record::Bytes;
 
 /// The kind of [`RecordRing`]: the code holds the layout's version.
-const RECORDS: ObjectKind = ObjectKind { name: "broadcast ring of records", code: u64::from_le_bytes(*b"bcstrec\x01") };
+pub(super) const RECORDS: ObjectKind =
+    ObjectKind { name: "broadcast ring of records", code: u64::from_le_bytes(*b"bcstrec\x01") };
 
 /// A broadcast ring of records of any length, without a side: to make it before a `fork`, to claim a side later, or to watch it.
 #[derive(Debug, Clone)]

@@ -21,7 +21,8 @@ use crate::object::{check_asked, find_or_make};
 use crate::presence::{Leaving, SideState};
 
 /// The kind of [`Ring`]: the code holds the layout's version.
-const SLOTS: ObjectKind = ObjectKind { name: "broadcast ring of slots", code: u64::from_le_bytes(*b"bcstslt\x01") };
+pub(super) const SLOTS: ObjectKind =
+    ObjectKind { name: "broadcast ring of slots", code: u64::from_le_bytes(*b"bcstslt\x01") };
 
 /// What stands in the first line of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::{Cell, Reader, Slots, Writer};
 use crate::presence::SideState;
 
 /// The kind of [`Blackboard`]: the code holds the layout's version.
-const BLACKBOARD: ObjectKind = ObjectKind { name: "blackboard", code: u64::from_le_bytes(*b"cellset\x02") };
+pub(super) const BLACKBOARD: ObjectKind = ObjectKind { name: "blackboard", code: u64::from_le_bytes(*b"cellset\x02") };
 
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = 64;
@@ -30,10 +30,10 @@ const _: () = assert!(KEY + MAX_KEY <= ENTRY && MAX_KEY.is_multiple_of(8));
 
 /// What a cell of a blackboard is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    key: Vec<u8>,
-    fingerprint: u64,
-    size: u64,
+pub(super) struct Entry {
+    pub(super) key: Vec<u8>,
+    pub(super) fingerprint: u64,
+    pub(super) size: u64,
     align: u64,
 }
 
@@ -51,8 +51,8 @@ impl Entry {
         }
     }
 
-    fn read(region: &Region, at: usize) -> Option<Self> {
-        let get = |offset: usize| region.u64_at(at + offset).load(Ordering::Relaxed);
+    /// `get` gives the word at an offset in the entry.
+    fn read(get: impl Fn(usize) -> u64) -> Option<Self> {
         let len = usize::try_from(get(KEY_LEN)).ok().filter(|len| *len <= MAX_KEY)?;
         let mut key: Vec<u8> = (KEY..KEY + MAX_KEY).step_by(8).flat_map(|word| get(word).to_le_bytes()).collect();
         key.truncate(len);
@@ -208,27 +208,9 @@ impl Blackboard {
     }
 
     fn check(object: Object) -> Result<Self, Error> {
-        let (region, len) = (&object.region, object.region.len() as u64);
-        let corrupted = |what, found: String| object.corrupted(what, format!("what fits in {len} bytes"), found);
-        let count = if len < ENTRIES as u64 { u64::MAX } else { region.u64_at(COUNT).load(Ordering::Relaxed) };
-        if !(1..=MAX_CELLS).contains(&count) || ENTRIES as u64 + count * ENTRY as u64 > len {
-            return Err(corrupted("the number of cells", count.to_string()));
-        }
-        let entries: Option<Vec<Entry>> =
-            (0..count as usize).map(|index| Entry::read(region, ENTRIES + index * ENTRY)).collect();
-        let entries = entries.ok_or_else(|| corrupted("the length of a key", "longer than 64 bytes".into()))?;
-        let size = size_of_cells(&entries);
-        if size != Some(len) {
-            return Err(corrupted("the sizes of cells", format!("{size:?} bytes")));
-        }
-        let mut cells = Vec::with_capacity(entries.len());
-        let mut at = ENTRIES + entries.len() * ENTRY;
-        for entry in entries {
-            // All of them together fit, as just compared.
-            let next = at + Slots::size(entry.size).unwrap_or(0) as usize;
-            cells.push((at, entry));
-            at = next;
-        }
+        let len = object.region.len() as u64;
+        let cells = cells(len, |at| object.region.u64_at(at).load(Ordering::Relaxed))
+            .map_err(|(what, found)| object.corrupted(what, format!("what fits in {len} bytes"), found))?;
         Ok(Self { name: object.info.name, region: object.region, cells })
     }
 
@@ -293,6 +275,31 @@ impl Blackboard {
     pub fn reader<T: Payload>(&self, key: impl AsRef<[u8]>) -> Result<Reader<T>, Error> {
         self.cell(key)?.reader()
     }
+}
+
+/// The cells of a blackboard of so many bytes, and where each begins: all of them together make up its size. `load` gives the word at an offset in it. If it cannot be one, what is wrong, and
+/// what was found.
+pub(super) fn cells(len: u64, load: impl Fn(usize) -> u64) -> Result<Vec<(usize, Entry)>, (&'static str, String)> {
+    let count = if len < ENTRIES as u64 { u64::MAX } else { load(COUNT) };
+    if !(1..=MAX_CELLS).contains(&count) || ENTRIES as u64 + count * ENTRY as u64 > len {
+        return Err(("the number of cells", count.to_string()));
+    }
+    let entry = |index: usize| Entry::read(|offset| load(ENTRIES + index * ENTRY + offset));
+    let entries: Option<Vec<Entry>> = (0..count as usize).map(entry).collect();
+    let entries = entries.ok_or(("the length of a key", "longer than 64 bytes".to_owned()))?;
+    let size = size_of_cells(&entries);
+    if size != Some(len) {
+        return Err(("the sizes of cells", format!("{size:?} bytes")));
+    }
+    let mut cells = Vec::with_capacity(entries.len());
+    let mut at = ENTRIES + entries.len() * ENTRY;
+    for entry in entries {
+        // All of them together fit, as just compared.
+        let next = at + Slots::size(entry.size).unwrap_or(0) as usize;
+        cells.push((at, entry));
+        at = next;
+    }
+    Ok(cells)
 }
 
 /// Bytes of a blackboard with these cells.

@@ -13,6 +13,7 @@
 mod blackboard;
 mod reader;
 mod slots;
+mod view;
 mod writer;
 
 use std::marker::PhantomData;
@@ -24,13 +25,14 @@ use ipc_core::{Error, Object, ObjectKind, Payload, Region, Segment};
 pub use blackboard::{Blackboard, BlackboardBuilder, CellInfo, MAX_KEY};
 pub use reader::{Reader, Versioned};
 use slots::Slots;
+pub use view::{BlackboardView, CellView};
 pub use writer::Writer;
 
 use crate::presence::SideState;
 use crate::publisher::Publisher;
 
 /// The kind of [`Cell`]: the code holds the layout's version.
-const CELL: ObjectKind = ObjectKind { name: "cell", code: u64::from_le_bytes(*b"celllat\x02") };
+pub(super) const CELL: ObjectKind = ObjectKind { name: "cell", code: u64::from_le_bytes(*b"celllat\x02") };
 
 /// The latest value of type `T`, without a side: to make it before a `fork`, to claim a side later, or to watch it.
 ///

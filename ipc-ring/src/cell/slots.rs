@@ -21,9 +21,9 @@ const fn slots(stride: usize) -> u64 {
 /// How often a read begins again before it says that it is overtaken each time.
 const ATTEMPTS: usize = 1000;
 
-const PUBLISHER: usize = 0;
+pub(super) const PUBLISHER: usize = 0;
 /// The latest version. Written once for each value.
-const VERSION: usize = PUBLISHER + Publisher::SIZE;
+pub(super) const VERSION: usize = PUBLISHER + Publisher::SIZE;
 const DATA: usize = VERSION + LINE_PAIR;
 
 /// One cell's memory, for values of one length.

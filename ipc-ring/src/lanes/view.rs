@@ -7,7 +7,8 @@ use ipc_core::{Error, ObjectInfo, SegmentView};
 use super::seats::{self, ConsumerInfo};
 use super::table::{Places, SHARED};
 use crate::error::Side;
-use crate::presence::{Presence, SideState, status_of};
+use crate::object::{entry, one_of};
+use crate::presence::{Presence, SideState};
 use crate::spsc::endpoint::{DATA, GEOMETRY, side_word};
 use crate::spsc::stats::{Stats, Unit};
 use crate::{mpmc, mpsc};
@@ -50,8 +51,7 @@ impl<'a> RingView<'a> {
     /// [`Error::ObjectNotFound`]; [`Error::ObjectMismatch`] if it is no ring of lanes; [`Error::Lost`]; [`Error::Truncated`] or [`Error::Corrupted`] if it is not
     /// what its entry says.
     pub fn open(segment: &'a SegmentView, name: &str) -> Result<Self, Error> {
-        let found = segment.objects().into_iter().find(|info| info.name == name);
-        Self::of(segment, found.ok_or_else(|| Error::ObjectNotFound { name: name.to_owned() })?)
+        Self::of(segment, entry(segment, name)?)
     }
 
     /// The ring that an entry from [`SegmentView::objects`] names.
@@ -62,20 +62,12 @@ impl<'a> RingView<'a> {
     pub fn of(segment: &'a SegmentView, info: ObjectInfo) -> Result<Self, Error> {
         let values = Unit::Values(info.type_size);
         let kinds = [
-            (mpsc::SLOTS, values, false),
-            (mpsc::RECORDS, Unit::Bytes, false),
-            (mpmc::SLOTS, values, true),
-            (mpmc::RECORDS, Unit::Bytes, true),
+            (mpsc::SLOTS, (values, false)),
+            (mpsc::RECORDS, (Unit::Bytes, false)),
+            (mpmc::SLOTS, (values, true)),
+            (mpmc::RECORDS, (Unit::Bytes, true)),
         ];
-        let Some((_, unit, many)) = kinds.into_iter().find(|(kind, ..)| kind.code == info.kind) else {
-            let found = info.describe_kind();
-            return Err(Error::ObjectMismatch {
-                name: info.name,
-                what: "kind",
-                expected: "a ring of lanes".into(),
-                found,
-            });
-        };
+        let (unit, many) = one_of(&info, kinds, "a ring of lanes")?;
         let object = segment.view(info)?;
         let corrupted = |expected: &str, found: String| Error::Corrupted {
             path: segment.path(),
@@ -147,8 +139,7 @@ impl<'a> RingView<'a> {
     }
 
     fn side(&self, at: usize, side: Side, decode: fn(RoleState, u64) -> Presence) -> SideState {
-        let word = |offset| self.object.load_u64(at + side_word(side, offset));
-        SideState::look(|| decode(RoleState::from_bits(word(0)), word(8)), || status_of(word(8)), self.segment)
+        SideState::read(|offset| self.object.load_u64(at + side_word(side, offset)), decode, self.segment)
     }
 
     fn seat_word(&self, seat: usize, offset: usize) -> u64 {

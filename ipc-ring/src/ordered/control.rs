@@ -10,15 +10,15 @@ use ipc_core::{Error, Object, Region};
 
 use super::word::{MAX_POSITION, MOST_PRODUCERS};
 use crate::error::{RingError, Side};
-use crate::presence::SideState;
+use crate::presence::{Liveness, SideState};
 use crate::publisher::Publisher;
 use crate::spsc::Stats;
 
 // Offsets from the beginning of the object. Words that different processes write while data moves are a pair of lines apart.
 /// Capacity, extent, places; written when the ring is made.
-const GEOMETRY: usize = 0;
+pub(super) const GEOMETRY: usize = 0;
 /// The consumer's side, and the bell on which producers sleep who wait for room.
-const CONSUMER: usize = LINE_PAIR;
+pub(super) const CONSUMER: usize = LINE_PAIR;
 /// The consumer sleeps here.
 const BELL: usize = CONSUMER + Publisher::SIZE;
 /// Where a claim ended.
@@ -211,8 +211,7 @@ impl Control {
     /// Where a place begins: inside the table, whatever number was found somewhere.
     #[inline(always)]
     fn place_at(&self, place: usize) -> usize {
-        let place = if place < self.places { place } else { 0 };
-        PLACES + place * LINE_PAIR
+        place_at(if place < self.places { place } else { 0 })
     }
 
     /// The consumer's side, and the bell of those who wait for room.
@@ -281,25 +280,7 @@ impl Control {
 
     /// What stands in a place, word by word: it stood there at one moment if the same is found again afterwards, since nobody comes without being counted.
     pub(super) fn standing(&self, place: usize) -> Standing {
-        // In this order, which each Acquire keeps, so that what is found again was there all the time: who comes takes the role, clears the status, is counted. They pair with the Releases of
-        // `take`: who sees the status cleared finds the role taken when it looks again.
-        let state = self.state(place);
-        let left = self.left(place).load(Ordering::Acquire);
-        let claims = self.claims(place).load(Ordering::Acquire);
-        Standing { state, left, claims, status: self.status(place).load(Ordering::Acquire) }
-    }
-
-    /// What stands in a place at one moment, unless others come and go there without end.
-    fn standing_now(&self, place: usize) -> Standing {
-        let mut seen = self.standing(place);
-        for _ in 0..ATTEMPTS {
-            let again = self.standing(place);
-            if again == seen {
-                break;
-            }
-            seen = again;
-        }
-        seen
+        Standing::read(|offset| self.of_place(place, offset).load(Ordering::Acquire))
     }
 
     /// Non-zero while the process of the producer there executes barriers on request.
@@ -325,33 +306,8 @@ impl Control {
 
     /// How a producer is; asks the kernel whether it lives.
     pub(super) fn side(&self, place: usize) -> SideState {
-        let segment = self.region.segment();
-        let told = || match self.standing_now(place) {
-            Standing { state: RoleState::Unclaimed, .. } => Ok(SideState::Awaited),
-            Standing { state: RoleState::Held(peer), .. } => Err(peer),
-            Standing { state: RoleState::Released(peer), status, .. } => Ok(match how(status, peer) {
-                CLOSED => SideState::Closed,
-                HANDED_OVER => SideState::Awaited,
-                GAVE_UP => SideState::GaveUp,
-                _ => SideState::Died(segment.describe_peer(peer)),
-            }),
-        };
-        let peer = match told() {
-            Ok(state) => return state,
-            Err(peer) => peer,
-        };
-        if segment.is_alive(peer) {
-            return SideState::Held(segment.describe_peer(peer));
-        }
-        // It may have let go between the look at the role and the question: then it left in order.
-        match told() {
-            Ok(state) => state,
-            // Killed on its last steps, with all published and said.
-            Err(now) if now == peer && self.how(place, peer) == CLOSED => SideState::Closed,
-            Err(now) if now == peer => SideState::Died(segment.describe_peer(peer)),
-            // Another one already: it lived a moment ago.
-            Err(now) => SideState::Held(segment.describe_peer(now)),
-        }
+        let load = |offset| self.of_place(place, offset).load(Ordering::Acquire);
+        producer_side(load, self.region.segment())
     }
 
     #[inline(always)]
@@ -377,32 +333,13 @@ impl Control {
 
     /// The counters of one place; those that are the consumer's, or the ring's, are zero.
     pub(super) fn producer_stats(&self, place: usize) -> Stats {
-        let load = |counter| self.of_producer(place, counter).load(Ordering::Relaxed);
-        Stats {
-            published: load(PUBLISHED),
-            published_bytes: load(PUBLISHED_BYTES),
-            times_full: load(TIMES_FULL),
-            producer_sleeps: load(PRODUCER_SLEEPS),
-            high_water: load(HIGH_WATER),
-            ..Stats::default()
-        }
+        producer_stats(self.place_at(place), |at| self.counter_at(at).load(Ordering::Relaxed))
     }
 
     /// The counters of the ring. `unit` is what a slot counts for in `capacity`.
     pub(super) fn stats(&self, capacity: u64, unit: u64) -> Stats {
-        let load = |counter| self.of_consumer(counter).load(Ordering::Relaxed);
-        let head = self.head().map_or(0, |head| head.start + head.taken);
-        let own = Stats {
-            consumed: load(CONSUMED),
-            consumed_bytes: load(CONSUMED_BYTES),
-            times_empty: load(TIMES_EMPTY),
-            consumer_sleeps: load(CONSUMER_SLEEPS),
-            capacity,
-            // The tail is told of later than the consumer may have gone beyond it.
-            in_use: self.tail().load(Ordering::Relaxed).saturating_sub(head).saturating_mul(unit),
-            ..Stats::default()
-        };
-        (0..self.places).fold(own, |sum, place| sum.and(&self.producer_stats(place)))
+        let order = (self.tail().load(Ordering::Relaxed), self.head().map_or(0, Head::encode));
+        stats(self.places, capacity, unit, order, |at| self.counter_at(at).load(Ordering::Relaxed))
     }
 
     /// Whether it is one that can be told to a producer: of the consumer's side only, and no end.
@@ -426,6 +363,105 @@ pub(super) struct Standing {
     pub(super) claims: u64,
     /// How the last one left, if it is its identity that stands beside.
     pub(super) status: u64,
+}
+
+impl Standing {
+    /// As of one look: `load` gives the word at an offset in the place, with Acquire.
+    fn read(load: impl Fn(usize) -> u64) -> Self {
+        // In this order, which each Acquire keeps, so that what is found again was there all the time: who comes takes the role, clears the status, is counted. They pair with the Releases of
+        // `take`: who sees the status cleared finds the role taken when it looks again.
+        let (state, left, claims) = (RoleState::from_bits(load(ROLE)), load(LEFT), load(CLAIMS));
+        Self { state, left, claims, status: load(STATUS) }
+    }
+
+    /// What stands there at one moment, unless others come and go without end.
+    fn now(load: impl Fn(usize) -> u64) -> Self {
+        let mut seen = Self::read(&load);
+        for _ in 0..ATTEMPTS {
+            let again = Self::read(&load);
+            if again == seen {
+                break;
+            }
+            seen = again;
+        }
+        seen
+    }
+}
+
+/// How the producer of a place is: `load` gives the word at an offset in the place, with Acquire. Asks the kernel whether it lives.
+pub(super) fn producer_side(load: impl Fn(usize) -> u64, peers: &impl Liveness) -> SideState {
+    let told = || match Standing::now(&load) {
+        Standing { state: RoleState::Unclaimed, .. } => Ok(SideState::Awaited),
+        Standing { state: RoleState::Held(peer), .. } => Err(peer),
+        Standing { state: RoleState::Released(peer), status, .. } => Ok(match how(status, peer) {
+            CLOSED => SideState::Closed,
+            HANDED_OVER => SideState::Awaited,
+            GAVE_UP => SideState::GaveUp,
+            _ => SideState::Died(peers.describe(peer)),
+        }),
+    };
+    let peer = match told() {
+        Ok(state) => return state,
+        Err(peer) => peer,
+    };
+    if peers.lives(peer) {
+        return SideState::Held(peers.describe(peer));
+    }
+    // It may have let go between the look at the role and the question: then it left in order.
+    match told() {
+        Ok(state) => state,
+        // Killed on its last steps, with all published and said.
+        Err(now) if now == peer && how(load(STATUS), peer) == CLOSED => SideState::Closed,
+        Err(now) if now == peer => SideState::Died(peers.describe(peer)),
+        // Another one already: it lived a moment ago.
+        Err(now) => SideState::Held(peers.describe(now)),
+    }
+}
+
+/// Where a place of the table begins.
+pub(super) const fn place_at(place: usize) -> usize {
+    PLACES + place * LINE_PAIR
+}
+
+/// The counters of the place that begins at `at`; those that are the consumer's, or the ring's, are zero. `load` gives the word at an offset in the object.
+pub(super) fn producer_stats(at: usize, load: impl Fn(usize) -> u64) -> Stats {
+    let of = |counter| load(at + PLACE_COUNTERS + counter);
+    Stats {
+        published: of(PUBLISHED),
+        published_bytes: of(PUBLISHED_BYTES),
+        times_full: of(TIMES_FULL),
+        producer_sleeps: of(PRODUCER_SLEEPS),
+        high_water: of(HIGH_WATER),
+        ..Stats::default()
+    }
+}
+
+/// The tail and the head of a ring that is only looked at.
+pub(super) fn order(load: impl Fn(usize) -> u64) -> (u64, u64) {
+    (load(TAIL), load(HEAD))
+}
+
+/// The counters of a ring of so many places. `unit` is what a slot counts for in `capacity`; `order` is its tail and its head; `load` gives the counter at an offset in the object.
+pub(super) fn stats(
+    places: usize,
+    capacity: u64,
+    unit: u64,
+    (tail, head): (u64, u64),
+    load: impl Fn(usize) -> u64,
+) -> Stats {
+    let of = |counter| load(COUNTERS + counter);
+    let head = Head::decode(head).map_or(0, |head| head.start + head.taken);
+    let own = Stats {
+        consumed: of(CONSUMED),
+        consumed_bytes: of(CONSUMED_BYTES),
+        times_empty: of(TIMES_EMPTY),
+        consumer_sleeps: of(CONSUMER_SLEEPS),
+        capacity,
+        // The tail is told of later than the consumer may have gone beyond it.
+        in_use: tail.saturating_sub(head).saturating_mul(unit),
+        ..Stats::default()
+    };
+    (0..places).fold(own, |sum, place| sum.and(&producer_stats(place_at(place), &load)))
 }
 
 /// How `peer` left, as a status says.

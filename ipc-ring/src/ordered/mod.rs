@@ -56,6 +56,7 @@ mod taker;
 mod track;
 mod value;
 mod values;
+mod view;
 mod word;
 
 pub use consumer::Consumer;
@@ -66,6 +67,7 @@ pub use record_producer::RecordProducer;
 pub use ring::{Options, RecordRing, Ring};
 pub use taker::HeldBack;
 pub use value::ValueGrant;
+pub use view::RingView;
 
 pub use crate::spsc::{SideState, Stats};
 

@@ -22,9 +22,11 @@ use crate::record::{MAX_CAPACITY, MIN_CAPACITY};
 use crate::spsc::Stats;
 
 /// The kind of [`Ring`]: the code holds the layout's version.
-const SLOTS: ObjectKind = ObjectKind { name: "ordered ring of slots", code: u64::from_le_bytes(*b"ordrslt\x01") };
+pub(super) const SLOTS: ObjectKind =
+    ObjectKind { name: "ordered ring of slots", code: u64::from_le_bytes(*b"ordrslt\x01") };
 /// The kind of [`RecordRing`].
-const RECORDS: ObjectKind = ObjectKind { name: "ordered ring of records", code: u64::from_le_bytes(*b"ordrrec\x01") };
+pub(super) const RECORDS: ObjectKind =
+    ObjectKind { name: "ordered ring of records", code: u64::from_le_bytes(*b"ordrrec\x01") };
 
 /// Producers of a ring for which nothing else was said.
 const DEFAULT_PRODUCERS: usize = 16;

@@ -1,6 +1,5 @@
 //! What a ring counts, and looking at it from outside.
 
-use ipc_core::peer::RoleState;
 use ipc_core::segment::ObjectView;
 use ipc_core::sync::Ordering;
 use ipc_core::sync::unmodelled::AtomicU64;
@@ -10,7 +9,8 @@ use super::endpoint::{CONSUMER_COUNTERS, CONSUMER_LINE, DATA, GEOMETRY, PRODUCER
 use super::ring::{RECORDS, SLOTS};
 use crate::error::Side;
 use crate::lanes::Counts;
-use crate::presence::{Presence, SideState, status_of};
+use crate::object::{entry, one_of};
+use crate::presence::{Presence, SideState};
 
 // The counters, each in a line that its one writer owns: docs/FORMAT.md draws them.
 /// Where the producer is: a position at which a publication ended.
@@ -164,8 +164,7 @@ impl<'a> RingView<'a> {
     /// [`Error::ObjectNotFound`]; [`Error::ObjectMismatch`] if it is no one-to-one ring; [`Error::Lost`]; [`Error::Truncated`] or [`Error::Corrupted`] if it is not
     /// what its entry says.
     pub fn open(segment: &'a SegmentView, name: &str) -> Result<Self, Error> {
-        let found = segment.objects().into_iter().find(|info| info.name == name);
-        Self::of(segment, found.ok_or_else(|| Error::ObjectNotFound { name: name.to_owned() })?)
+        Self::of(segment, entry(segment, name)?)
     }
 
     /// The ring that an entry from [`SegmentView::objects`] names.
@@ -174,19 +173,8 @@ impl<'a> RingView<'a> {
     ///
     /// As [`open`](Self::open).
     pub fn of(segment: &'a SegmentView, info: ObjectInfo) -> Result<Self, Error> {
-        let unit = match info.kind {
-            kind if kind == SLOTS.code => Unit::Values(info.type_size),
-            kind if kind == RECORDS.code => Unit::Bytes,
-            _ => {
-                let found = info.describe_kind();
-                return Err(Error::ObjectMismatch {
-                    name: info.name,
-                    what: "kind",
-                    expected: "a one-to-one ring".into(),
-                    found,
-                });
-            }
-        };
+        let kinds = [(SLOTS, Unit::Values(info.type_size)), (RECORDS, Unit::Bytes)];
+        let unit = one_of(&info, kinds, "a one-to-one ring")?;
         let object = segment.view(info)?;
         if object.len() < DATA {
             return Err(Error::Corrupted {
@@ -216,8 +204,6 @@ impl<'a> RingView<'a> {
 
     /// How a side is, and who has it. Asks the kernel whether it lives.
     pub fn side(&self, side: Side) -> SideState {
-        let word = |offset| self.object.load_u64(side_word(side, offset));
-        let look = || Presence::decode(RoleState::from_bits(word(0)), word(8));
-        SideState::look(look, || status_of(word(8)), self.segment)
+        SideState::read(|offset| self.object.load_u64(side_word(side, offset)), Presence::decode, self.segment)
     }
 }

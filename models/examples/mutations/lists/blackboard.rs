@@ -26,7 +26,7 @@ pub(crate) const BLACKBOARD: List = List {
         mutation(
             "a cell begins in the last slot of the one before",
             BOARD,
-            &[("            at = next;", "            at = next - 128;")],
+            &[("        at = next;", "        at = next - 128;")],
             CaughtBy("blackboard_"),
         ),
         mutation(
