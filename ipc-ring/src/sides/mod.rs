@@ -2,6 +2,9 @@
 //!
 //! Macros, because each handle has these as methods of its own, which nobody has to import a trait for. What they do is done by what they are given.
 
+mod pops;
+mod pushes;
+
 /// `create`, `open` and `open_or_create`: the ring's own, and then one of its sides, `by` a method of the ring. `with` are the parameters that say how large it is to be.
 macro_rules! made {
     (
@@ -114,4 +117,6 @@ macro_rules! has_producers {
     };
 }
 
+pub(crate) use pops::{pops_records, pops_values};
+pub(crate) use pushes::{push_in_steps, pushes_records, pushes_values};
 pub(crate) use {has_consumer, has_producers, made, waits};
