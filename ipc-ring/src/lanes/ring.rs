@@ -54,7 +54,7 @@ macro_rules! ring_of_lanes {
                 self.geometry.lanes
             }
 
-            /// How a lane's producer is, and who it is. [`SideState::Closed`] as well once somebody was told that it died, or gave up. `None` if there is
+            /// How a lane's producer is, and who it is. [`SideState::Closed`](crate::spsc::SideState::Closed) as well once somebody was told that it died, or gave up. `None` if there is
             /// no such lane. Asks the kernel whether it lives.
             pub fn producer_side(&self, lane: usize) -> Option<crate::presence::SideState> {
                 self.table.producer_side(lane)
