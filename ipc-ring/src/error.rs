@@ -128,3 +128,12 @@ impl<T> From<PushError<T>> for RingError {
         error.reason
     }
 }
+
+/// The producer's close is the end of the stream to those who wait for more.
+pub(crate) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(RingError::Closed(Side::Producer)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -9,7 +9,8 @@ use super::ring::Ring;
 use super::seat::Seat;
 use super::sides::{any_consumer, consumer_side};
 use super::{Start, ValueView};
-use crate::error::{RingError, Side};
+use crate::error::{RingError, end_is_none};
+use crate::sides::pops_values;
 use crate::value::LendsValue;
 
 /// A consumer of a broadcast [`Ring`] that gets every message from where it began: it has a place in the ring's table, and the producer waits for it.
@@ -70,24 +71,6 @@ impl<T: Payload> Consumer<T> {
         Ok(ValueView::new(self))
     }
 
-    /// As [`try_peek`](Self::try_peek), waiting for a value as [`pop`](Self::pop) does. `None`: the producer has closed and all is popped.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop).
-    pub fn peek(&mut self) -> Result<Option<ValueView<'_, T>>, RingError> {
-        self.peek_waiting(None)
-    }
-
-    /// As [`peek`](Self::peek), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
-    pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<ValueView<'_, T>>, RingError> {
-        self.peek_waiting(Some(deadline))
-    }
-
     fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<ValueView<'_, T>>, RingError> {
         Ok(end_is_none(self.wait_for_some(deadline))?.map(|()| ValueView::new(self)))
     }
@@ -144,21 +127,6 @@ impl<T: Payload> Consumer<T> {
         }
     }
 
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, deadline: Instant) -> Result<Option<T>, RingError> {
-        self.pop_waiting(Some(deadline))
-    }
-
-    /// The values as they come: each is [popped](Self::pop) when it is asked for, and the end is where `pop` would return `None`. An error does not end it: it is for
-    /// the caller to go on or not, and `flatten` always goes on.
-    pub fn iter(&mut self) -> impl Iterator<Item = Result<T, RingError>> + '_ {
-        std::iter::from_fn(|| self.pop().transpose())
-    }
-
     fn pop_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<T>, RingError> {
         end_is_none(self.wait_for_some(deadline).and_then(|()| self.try_pop()))
     }
@@ -208,25 +176,6 @@ impl<T: Payload> Consumer<T> {
         Ok(self.cursor.look(&mut self.available).unwrap_or(false))
     }
 
-    /// Pops at least one value and at most as many as the slice has room for, waiting as [`pop`](Self::pop) does; 0 if the producer has closed
-    /// and all is popped, or the slice is empty.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop).
-    pub fn pop_slice(&mut self, values: &mut [T]) -> Result<usize, RingError> {
-        self.pop_slice_waiting(values, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(&mut self, values: &mut [T], deadline: Instant) -> Result<usize, RingError> {
-        self.pop_slice_waiting(values, Some(deadline))
-    }
-
     fn pop_slice_waiting(&mut self, values: &mut [T], deadline: Option<Instant>) -> Result<usize, RingError> {
         if values.is_empty() {
             return Ok(0);
@@ -249,14 +198,6 @@ impl<T: Payload> LendsValue<T> for Consumer<T> {
     }
 }
 
+pops_values!(impl [<T: Payload>] Consumer<T>, peeks: ValueView, end: "the producer has closed and all is popped");
 any_consumer!(impl [<T: Payload>] Consumer<T>, ring: Ring<T>, made: consumer, waits: seat);
 consumer_side!(impl [<T: Payload>] Consumer<T>);
-
-/// The producer's close is the end of the stream to those who wait for more.
-pub(super) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(RingError::Closed(Side::Producer)) => Ok(None),
-        Err(error) => Err(error),
-    }
-}

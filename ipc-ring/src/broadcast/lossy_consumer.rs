@@ -7,11 +7,11 @@ use ipc_core::{Error, Payload, Segment};
 
 use super::Start;
 use super::cells::Cursor;
-use super::consumer::end_is_none;
 use super::ring::Ring;
 use super::sides::any_consumer;
 use super::watch::Watch;
-use crate::error::RingError;
+use crate::error::{RingError, end_is_none};
+use crate::sides::pops_values;
 
 /// A consumer of a broadcast [`Ring`] that the producer does not know of and never waits for: one of any number.
 ///
@@ -175,21 +175,6 @@ impl<T: Payload> LossyConsumer<T> {
         }
     }
 
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, deadline: Instant) -> Result<Option<T>, RingError> {
-        self.pop_waiting(Some(deadline))
-    }
-
-    /// The values as they come: each is [popped](Self::pop) when it is asked for, and the end is where `pop` would return `None`. An error does not end it: it is for
-    /// the caller to go on or not, and `flatten` always goes on.
-    pub fn iter(&mut self) -> impl Iterator<Item = Result<T, RingError>> + '_ {
-        std::iter::from_fn(|| self.pop().transpose())
-    }
-
     fn pop_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<T>, RingError> {
         end_is_none(self.wait_for_some(deadline).and_then(|()| self.try_pop()))
     }
@@ -250,25 +235,6 @@ impl<T: Payload> LossyConsumer<T> {
         Ok(popped)
     }
 
-    /// Pops at least one value and at most as many as the slice has room for, waiting as [`pop`](Self::pop) does; 0 if the producer has closed
-    /// and all is popped, or the slice is empty.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop).
-    pub fn pop_slice(&mut self, values: &mut [T]) -> Result<usize, RingError> {
-        self.pop_slice_waiting(values, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(&mut self, values: &mut [T], deadline: Instant) -> Result<usize, RingError> {
-        self.pop_slice_waiting(values, Some(deadline))
-    }
-
     fn pop_slice_waiting(&mut self, values: &mut [T], deadline: Option<Instant>) -> Result<usize, RingError> {
         if values.is_empty() {
             return Ok(0);
@@ -278,6 +244,7 @@ impl<T: Payload> LossyConsumer<T> {
     }
 }
 
+pops_values!(impl [<T: Payload>] LossyConsumer<T>, end: "the producer has closed and all is popped");
 any_consumer!(impl [<T: Payload>] LossyConsumer<T>, ring: Ring<T>, made: lossy_consumer, waits: watch);
 
 /// So many values of a slice are copied before it is made sure that they are whole: if they are not, all of them are lost.

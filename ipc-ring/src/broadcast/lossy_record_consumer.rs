@@ -7,13 +7,13 @@ use ipc_core::{Error, Segment};
 
 use super::Start;
 use super::checkpoint::{self, Checkpoint};
-use super::consumer::end_is_none;
 use super::lossy_consumer::Look;
 use super::record_ring::RecordRing;
 use super::sides::any_consumer;
 use super::watch::Watch;
-use crate::error::RingError;
+use crate::error::{RingError, end_is_none};
 use crate::record::{Bytes, Cursor, Found};
+use crate::sides::pops_records;
 
 /// How often one that is to begin now begins again because it was overtaken on the way to the end.
 const ATTEMPTS: usize = 100;
@@ -169,8 +169,9 @@ impl LossyRecordConsumer {
         }
     }
 
-    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Found, RingError> {
-        match self.find() {
+    /// As [`find`](Self::find), waiting for a record; `None` at the end of the stream.
+    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<Found>, RingError> {
+        let found = match self.find() {
             Err(RingError::Empty) => {
                 let Self { watch, cursor, .. } = self;
                 watch.wait(deadline, || match look(watch, cursor) {
@@ -182,7 +183,8 @@ impl LossyRecordConsumer {
                 self.find()
             }
             done => done,
-        }
+        };
+        end_is_none(found)
     }
 
     /// Pops a record if there is one: `record` then holds exactly its bytes. Returns its length.
@@ -195,32 +197,6 @@ impl LossyRecordConsumer {
         record.clear();
         let found = self.find()?;
         self.pop_found(found, record)
-    }
-
-    /// Pops a record, waiting for one as long as a living producer may push one, or none has come yet: `record` then holds exactly its bytes. Returns its length, or
-    /// `None` if the producer has closed and all is taken.
-    ///
-    /// # Errors
-    ///
-    /// [`RingError::Lapped`] as for [`try_pop`](Self::try_pop); [`RingError::PeerDied`] if the producer is dead, [`RingError::PeerGaveUp`] if it left in a panic, in both cases
-    /// after all that it had committed; [`RingError::Cancelled`], [`RingError::WrongProcess`], [`RingError::Corrupted`], [`RingError::OutOfMemory`]. `record` is empty, then.
-    pub fn pop(&mut self, record: &mut Vec<u8>) -> Result<Option<usize>, RingError> {
-        self.pop_waiting(record, None)
-    }
-
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, record: &mut Vec<u8>, deadline: Instant) -> Result<Option<usize>, RingError> {
-        self.pop_waiting(record, Some(deadline))
-    }
-
-    fn pop_waiting(&mut self, record: &mut Vec<u8>, deadline: Option<Instant>) -> Result<Option<usize>, RingError> {
-        record.clear();
-        let found = self.find_waiting(deadline);
-        end_is_none(found.and_then(|found| self.pop_found(found, record)))
     }
 
     fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
@@ -282,45 +258,23 @@ impl LossyRecordConsumer {
         Ok(popped)
     }
 
-    /// As [`try_pop_slice`](Self::try_pop_slice), waiting for the first record as [`pop`](Self::pop) does; 0 if the producer has closed and
-    /// all is taken, or `most` is 0.
+    fn pop_found_slice(&mut self, _: Found, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
+        // It may have been overtaken since.
+        self.try_pop_slice(most, each)
+    }
+}
+
+pops_records! {
+    impl LossyRecordConsumer, as: pop, end: "the producer has closed and all is taken";
+
+    /// Pops a record, waiting for one as long as a living producer may push one, or none has come yet: `record` then holds exactly its bytes. Returns its length, or
+    /// `None` if the producer has closed and all is taken.
     ///
     /// # Errors
     ///
-    /// As [`pop`](Self::pop).
-    pub fn pop_slice(&mut self, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Instant,
-    ) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, Some(deadline))
-    }
-
-    fn pop_slice_waiting(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Option<Instant>,
-    ) -> Result<usize, RingError> {
-        if most == 0 {
-            return Ok(0);
-        }
-        let waited = self.find_waiting(deadline);
-        match end_is_none(waited)? {
-            Some(_) => self.try_pop_slice(most, each),
-            None => Ok(0),
-        }
-    }
+    /// [`RingError::Lapped`] as for [`try_pop`](Self::try_pop); [`RingError::PeerDied`] if the producer is dead, [`RingError::PeerGaveUp`] if it left in a panic, in both cases
+    /// after all that it had committed; [`RingError::Cancelled`], [`RingError::WrongProcess`], [`RingError::Corrupted`], [`RingError::OutOfMemory`]. `record` is empty, then.
+    pub fn pop;
 }
 
 any_consumer!(impl [] LossyRecordConsumer, ring: RecordRing, made: lossy_consumer, waits: watch);

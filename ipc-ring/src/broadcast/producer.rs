@@ -13,6 +13,7 @@ use super::lines::ConsumerInfo;
 use super::ring::Ring;
 use super::sides::producer_side;
 use crate::error::{PushError, RingError};
+use crate::sides::{push_in_steps, pushes_values};
 use crate::value::LendsRoom;
 
 /// At most this many items are published together, so that consumers can begin while the rest of a long slice is written.
@@ -114,24 +115,6 @@ impl<T: Payload> Producer<T> {
         Ok(ValueGrant::new(self))
     }
 
-    /// As [`try_claim`](Self::try_claim), waiting for room as [`push`](Self::push) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push).
-    pub fn claim(&mut self) -> Result<ValueGrant<'_, T>, RingError> {
-        self.claim_waiting(None)
-    }
-
-    /// As [`claim`](Self::claim), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
-    pub fn claim_deadline(&mut self, deadline: Instant) -> Result<ValueGrant<'_, T>, RingError> {
-        self.claim_waiting(Some(deadline))
-    }
-
     fn claim_waiting(&mut self, deadline: Option<Instant>) -> Result<ValueGrant<'_, T>, RingError> {
         match self.room() {
             Err(RingError::Full) => self.wait_for_room(deadline)?,
@@ -228,34 +211,11 @@ impl<T: Payload> Producer<T> {
         Ok(pushed)
     }
 
-    /// Pushes all the values, waiting for room as [`push`](Self::push) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push); the error's value is how many were pushed.
-    pub fn push_slice(&mut self, values: &[T]) -> Result<(), PushError<usize>> {
-        self.push_slice_waiting(values, None)
-    }
-
-    /// As [`push_slice`](Self::push_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`push_slice`](Self::push_slice), and [`RingError::TimedOut`].
-    pub fn push_slice_deadline(&mut self, values: &[T], deadline: Instant) -> Result<(), PushError<usize>> {
-        self.push_slice_waiting(values, Some(deadline))
-    }
-
     fn push_slice_waiting(&mut self, values: &[T], deadline: Option<Instant>) -> Result<(), PushError<usize>> {
-        let mut pushed = 0;
-        while pushed < values.len() {
-            let step = match self.try_push_slice(&values[pushed..]) {
-                Err(RingError::Full) => self.wait_for_room(deadline).map(|()| 0),
-                step => step,
-            };
-            pushed += step.map_err(|reason| PushError { value: pushed, reason })?;
-        }
-        Ok(())
+        push_in_steps(values.len(), |pushed| match self.try_push_slice(&values[pushed..]) {
+            Err(RingError::Full) => self.wait_for_room(deadline).map(|()| 0),
+            step => step,
+        })
     }
 }
 
@@ -270,6 +230,7 @@ impl<T: Payload> LendsRoom<T> for Producer<T> {
     }
 }
 
+pushes_values!(impl [<T: Payload>] Producer<T>);
 producer_side!(impl [<T: Payload>] Producer<T>, ring: Ring<T>);
 
 /// Up to where there is room: to the end of the cell in which the next batch ends, at most.

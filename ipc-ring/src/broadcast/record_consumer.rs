@@ -5,12 +5,12 @@ use std::time::Instant;
 use ipc_core::{Error, Segment};
 
 use super::Start;
-use super::consumer::end_is_none;
 use super::record_ring::RecordRing;
 use super::seat::Seat;
 use super::sides::{any_consumer, consumer_side};
-use crate::error::RingError;
+use crate::error::{RingError, end_is_none};
 use crate::record::{self, Bytes, Cursor, Found, Takes, pop_each};
+use crate::sides::pops_records;
 
 /// A consumer of a broadcast [`RecordRing`] that gets every record from where it began: it has a place in the ring's table, and the producer waits for it.
 ///
@@ -64,14 +64,16 @@ impl RecordConsumer {
         self.cursor.look()?.ok_or(gone)
     }
 
-    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Found, RingError> {
-        match self.find() {
+    /// As [`find`](Self::find), waiting for a record; `None` at the end of the stream.
+    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<Found>, RingError> {
+        let found = match self.find() {
             Err(RingError::Empty) => {
                 let Self { seat, cursor, .. } = self;
                 seat.wait(deadline, || cursor.look())
             }
             done => done,
-        }
+        };
+        end_is_none(found)
     }
 
     /// Lends a view of the next record in place, if there is one. [`View::release`] goes on to the next; dropping the view does not.
@@ -94,7 +96,7 @@ impl RecordConsumer {
     /// [`RingError::PeerDied`] if the producer is dead, [`RingError::PeerGaveUp`] if it left in a panic, in both cases after all that it had
     /// committed; [`RingError::Cancelled`], [`RingError::WrongProcess`], [`RingError::Corrupted`].
     pub fn peek(&mut self) -> Result<Option<View<'_>>, RingError> {
-        self.peek_waiting(None)
+        Ok(self.find_waiting(None)?.map(|found| View::new(self, found)))
     }
 
     /// As [`peek`](Self::peek), until a deadline.
@@ -103,12 +105,7 @@ impl RecordConsumer {
     ///
     /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
     pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<View<'_>>, RingError> {
-        self.peek_waiting(Some(deadline))
-    }
-
-    fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<View<'_>>, RingError> {
-        let found = self.find_waiting(deadline);
-        Ok(end_is_none(found)?.map(|found| View::new(self, found)))
+        Ok(self.find_waiting(Some(deadline))?.map(|found| View::new(self, found)))
     }
 
     /// Pops a record if there is one: `record` then holds exactly its bytes. Returns its length. Its room in the ring is free when it is
@@ -121,31 +118,6 @@ impl RecordConsumer {
         record.clear();
         let found = self.find()?;
         self.pop_found(found, record)
-    }
-
-    /// Pops a record, waiting for one as [`peek`](Self::peek) does: `record` then holds exactly its bytes. Returns its length, or
-    /// `None` if the producer has closed and all is taken.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek), and [`RingError::OutOfMemory`]; `record` is empty, then.
-    pub fn pop(&mut self, record: &mut Vec<u8>) -> Result<Option<usize>, RingError> {
-        self.pop_waiting(record, None)
-    }
-
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, record: &mut Vec<u8>, deadline: Instant) -> Result<Option<usize>, RingError> {
-        self.pop_waiting(record, Some(deadline))
-    }
-
-    fn pop_waiting(&mut self, record: &mut Vec<u8>, deadline: Option<Instant>) -> Result<Option<usize>, RingError> {
-        record.clear();
-        let found = self.find_waiting(deadline);
-        end_is_none(found)?.map(|found| self.pop_found(found, record)).transpose()
     }
 
     fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
@@ -167,50 +139,15 @@ impl RecordConsumer {
             return Ok(0);
         }
         let found = self.find()?;
+        self.pop_found_slice(found, most, each)
+    }
+
+    fn pop_found_slice(&mut self, found: Found, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
         pop_each(self, found, most, each)
-    }
-
-    /// As [`try_pop_slice`](Self::try_pop_slice), waiting for the first record as [`peek`](Self::peek) does; 0 if the producer has closed and
-    /// all is taken, or `most` is 0.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek).
-    pub fn pop_slice(&mut self, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Instant,
-    ) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, Some(deadline))
-    }
-
-    fn pop_slice_waiting(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Option<Instant>,
-    ) -> Result<usize, RingError> {
-        if most == 0 {
-            return Ok(0);
-        }
-        let waited = self.find_waiting(deadline);
-        match end_is_none(waited)? {
-            Some(found) => pop_each(self, found, most, each),
-            None => Ok(0),
-        }
     }
 }
 
+pops_records!(impl RecordConsumer, as: peek, end: "the producer has closed and all is taken");
 any_consumer!(impl [] RecordConsumer, ring: RecordRing, made: consumer, waits: seat);
 consumer_side!(impl [] RecordConsumer);
 

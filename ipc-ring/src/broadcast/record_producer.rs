@@ -13,6 +13,7 @@ use super::record_ring::RecordRing;
 use super::sides::producer_side;
 use crate::error::{PushError, RingError};
 use crate::record::{self, Bytes, Commits, Lends, Place, Writer};
+use crate::sides::pushes_records;
 
 const LINE: u64 = CACHE_LINE as u64;
 
@@ -102,24 +103,6 @@ impl RecordProducer {
         Ok(Grant::new(self, place, len))
     }
 
-    /// As [`try_claim`](Self::try_claim), waiting for room as long as a living consumer in the table holds it back.
-    ///
-    /// # Errors
-    ///
-    /// As [`try_claim`](Self::try_claim), and [`RingError::Cancelled`]; never [`RingError::Full`].
-    pub fn claim(&mut self, len: usize) -> Result<Grant<'_>, RingError> {
-        self.claim_waiting(len, None)
-    }
-
-    /// As [`claim`](Self::claim), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
-    pub fn claim_deadline(&mut self, len: usize, deadline: Instant) -> Result<Grant<'_>, RingError> {
-        self.claim_waiting(len, Some(deadline))
-    }
-
     fn claim_waiting(&mut self, len: usize, deadline: Option<Instant>) -> Result<Grant<'_>, RingError> {
         let place = self.find_room_waiting(len, deadline)?;
         Ok(Grant::new(self, place, len))
@@ -136,32 +119,10 @@ impl RecordProducer {
         self.push_at(place, record)
     }
 
-    /// Pushes a record, waiting for room as [`claim`](Self::claim) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`claim`](Self::claim).
     #[inline]
-    pub fn push(&mut self, record: &[u8]) -> Result<(), RingError> {
-        let place = self.find_room_waiting(record.len(), None)?;
+    fn push_waiting(&mut self, record: &[u8], deadline: Option<Instant>) -> Result<(), RingError> {
+        let place = self.find_room_waiting(record.len(), deadline)?;
         self.push_at(place, record)
-    }
-
-    /// As [`push`](Self::push), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push), and [`RingError::TimedOut`].
-    pub fn push_deadline(&mut self, record: &[u8], deadline: Instant) -> Result<(), RingError> {
-        let place = self.find_room_waiting(record.len(), Some(deadline))?;
-        self.push_at(place, record)
-    }
-
-    #[inline(always)]
-    fn push_at(&mut self, place: Place, record: &[u8]) -> Result<(), RingError> {
-        self.write(place, record);
-        self.wake();
-        self.check_pages()
     }
 
     /// Pushes as many of the records as there is room for, and returns how many that was. Those that lie within one batch are published together.
@@ -173,27 +134,24 @@ impl RecordProducer {
         record::try_push_slice(self, records)
     }
 
-    /// Pushes all the records, waiting for room as [`push`](Self::push) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push); the error's value is how many were pushed.
-    pub fn push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), PushError<usize>> {
-        record::push_slice(self, records, None)
-    }
-
-    /// As [`push_slice`](Self::push_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`push_slice`](Self::push_slice), and [`RingError::TimedOut`].
-    pub fn push_slice_deadline<R: AsRef<[u8]>>(
+    fn push_slice_waiting<R: AsRef<[u8]>>(
         &mut self,
         records: &[R],
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> Result<(), PushError<usize>> {
-        record::push_slice(self, records, Some(deadline))
+        record::push_slice(self, records, deadline)
     }
+}
+
+pushes_records! {
+    impl [] RecordProducer, together: "those that lie within one batch are published together";
+
+    /// As [`try_claim`](Self::try_claim), waiting for room as long as a living consumer in the table holds it back.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_claim`](Self::try_claim), and [`RingError::Cancelled`]; never [`RingError::Full`].
+    pub fn claim;
 }
 
 producer_side!(impl [] RecordProducer, ring: RecordRing);

@@ -8,6 +8,12 @@ macro_rules! producer_side {
             makes: "a ring of this capacity, with places for so many consumers that hold the producer back", takes: "claims this side of it",
             fails: "[`Error::RoleHeld`] if a living producer has it"
         );
+        crate::sides::producer_leaves!(
+            impl [$($generics)*] $handle, by: gate,
+            closes: "the consumers pop what is there, then get the end",
+            gives_up: "the consumers get what was published, then [`RingError::PeerGaveUp`]",
+            hands_over: "the consumers wait for another producer"
+        );
         crate::sides::waits!(impl [$($generics)*] $handle, by: gate.handle);
 
         impl $($generics)* $handle {
@@ -31,32 +37,6 @@ macro_rules! producer_side {
             fn leave_hint(&self) {
                 // Release: who goes by it has to see all that was published before it.
                 self.gate.lines().tail_hint().store(self.position(), Ordering::Release);
-            }
-
-            /// Says that no more will come: the consumers pop what is there, then get the end. The same as dropping the producer.
-            pub fn close(self) {}
-
-            /// Leaves without having sent everything: the consumers get what was published, then [`RingError::PeerGaveUp`].
-            pub fn give_up(mut self) {
-                self.leave(crate::presence::Leaving::GivingUp);
-            }
-
-            /// Lets go of this side without closing: the consumers wait for another producer.
-            pub fn hand_over(mut self) {
-                self.leave(crate::presence::Leaving::HandingOver);
-            }
-
-            fn leave(&mut self, leaving: crate::presence::Leaving) {
-                if self.gate.is_held() {
-                    self.leave_hint();
-                    self.gate.leave(leaving);
-                }
-            }
-        }
-
-        impl $($generics)* Drop for $handle {
-            fn drop(&mut self) {
-                self.leave(crate::presence::Leaving::for_drop());
             }
         }
     };

@@ -24,7 +24,7 @@ pub(crate) use claims::{Claim, Claims, ClaimsLayout, LONGEST, MOST_UNITS, Spot};
 pub use producer::Producer;
 pub use record_producer::RecordProducer;
 pub use ring::RingOfLanes;
-pub(crate) use ring::{ring_of_lanes, sealed};
+pub(crate) use ring::{carries_records, carries_values, ring_of_lanes, sealed};
 pub use seats::ConsumerInfo;
 pub(crate) use seats::{Counts, MOST_CONSUMERS, Seats};
 pub use table::Options;

@@ -9,6 +9,7 @@ use ipc_core::{Error, Payload, Segment};
 use super::RingOfLanes;
 use super::sides::producer_side;
 use crate::error::{PushError, RingError};
+use crate::sides::pushes_values;
 use crate::spsc::cursor::Cursor;
 use crate::spsc::endpoint::Endpoint;
 use crate::spsc::{self, ValueGrant};
@@ -66,22 +67,8 @@ impl<T: Payload, R> Producer<T, R> {
         self.inner.try_claim()
     }
 
-    /// As [`try_claim`](Self::try_claim), waiting for room as [`push`](Self::push) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push).
-    pub fn claim(&mut self) -> Result<ValueGrant<'_, T>, RingError> {
-        self.inner.claim()
-    }
-
-    /// As [`claim`](Self::claim), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
-    pub fn claim_deadline(&mut self, deadline: Instant) -> Result<ValueGrant<'_, T>, RingError> {
-        self.inner.claim_deadline(deadline)
+    fn claim_waiting(&mut self, deadline: Option<Instant>) -> Result<ValueGrant<'_, T>, RingError> {
+        self.inner.claim_waiting(deadline)
     }
 
     /// Pushes a value, waiting for room as long as a living consumer may make some, or none has come yet.
@@ -114,23 +101,10 @@ impl<T: Payload, R> Producer<T, R> {
         self.inner.try_push_slice(values)
     }
 
-    /// Pushes all the values, waiting for room as [`push`](Self::push) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push); the error's value is how many were pushed.
-    pub fn push_slice(&mut self, values: &[T]) -> Result<(), PushError<usize>> {
-        self.inner.push_slice(values)
-    }
-
-    /// As [`push_slice`](Self::push_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`push_slice`](Self::push_slice), and [`RingError::TimedOut`].
-    pub fn push_slice_deadline(&mut self, values: &[T], deadline: Instant) -> Result<(), PushError<usize>> {
-        self.inner.push_slice_deadline(values, deadline)
+    fn push_slice_waiting(&mut self, values: &[T], deadline: Option<Instant>) -> Result<(), PushError<usize>> {
+        self.inner.push_slice_waiting(values, deadline)
     }
 }
 
+pushes_values!(impl [<T: Payload, R>] Producer<T, R>);
 producer_side!(impl [<T: Payload, R>] Producer<T, R>, made: [<T: Payload, R: RingOfLanes<Producer = Producer<T, R>>>]);

@@ -10,6 +10,7 @@ use super::sides::producer_side;
 use super::{Geometry, RingOfLanes, Table};
 use crate::error::{PushError, RingError};
 use crate::record::Bytes;
+use crate::sides::pushes_records;
 use crate::spsc::endpoint::Lines;
 use crate::spsc::record_producer::find_tail;
 use crate::spsc::{self, Grant};
@@ -70,23 +71,8 @@ impl<R> RecordProducer<R> {
         self.inner.try_claim(len)
     }
 
-    /// As [`try_claim`](Self::try_claim), waiting for room as long as a living consumer may make some, or none has come yet.
-    ///
-    /// # Errors
-    ///
-    /// As [`try_claim`](Self::try_claim), [`RingError::PeerDied`] if the lane is full and the consumer dead, [`RingError::Cancelled`];
-    /// never [`RingError::Full`].
-    pub fn claim(&mut self, len: usize) -> Result<Grant<'_>, RingError> {
-        self.inner.claim(len)
-    }
-
-    /// As [`claim`](Self::claim), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
-    pub fn claim_deadline(&mut self, len: usize, deadline: Instant) -> Result<Grant<'_>, RingError> {
-        self.inner.claim_deadline(len, deadline)
+    fn claim_waiting(&mut self, len: usize, deadline: Option<Instant>) -> Result<Grant<'_>, RingError> {
+        self.inner.claim_waiting(len, deadline)
     }
 
     /// Pushes a record if there is room.
@@ -99,23 +85,9 @@ impl<R> RecordProducer<R> {
         self.inner.try_push(record)
     }
 
-    /// Pushes a record, waiting for room as [`claim`](Self::claim) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`claim`](Self::claim).
     #[inline]
-    pub fn push(&mut self, record: &[u8]) -> Result<(), RingError> {
-        self.inner.push(record)
-    }
-
-    /// As [`push`](Self::push), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push), and [`RingError::TimedOut`].
-    pub fn push_deadline(&mut self, record: &[u8], deadline: Instant) -> Result<(), RingError> {
-        self.inner.push_deadline(record, deadline)
+    fn push_waiting(&mut self, record: &[u8], deadline: Option<Instant>) -> Result<(), RingError> {
+        self.inner.push_waiting(record, deadline)
     }
 
     /// Pushes as many of the records as there is room for, all published together, and returns how many that was.
@@ -127,28 +99,25 @@ impl<R> RecordProducer<R> {
         self.inner.try_push_slice(records)
     }
 
-    /// Pushes all the records, waiting for room as [`push`](Self::push) does; those for which there is room together are published
-    /// together.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push); the error's value is how many were pushed.
-    pub fn push_slice<B: AsRef<[u8]>>(&mut self, records: &[B]) -> Result<(), PushError<usize>> {
-        self.inner.push_slice(records)
-    }
-
-    /// As [`push_slice`](Self::push_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`push_slice`](Self::push_slice), and [`RingError::TimedOut`].
-    pub fn push_slice_deadline<B: AsRef<[u8]>>(
+    fn push_slice_waiting<B: AsRef<[u8]>>(
         &mut self,
         records: &[B],
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> Result<(), PushError<usize>> {
-        self.inner.push_slice_deadline(records, deadline)
+        self.inner.push_slice_waiting(records, deadline)
     }
+}
+
+pushes_records! {
+    impl [<R>] RecordProducer<R>, together: "those for which there is room together are published together";
+
+    /// As [`try_claim`](Self::try_claim), waiting for room as long as a living consumer may make some, or none has come yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_claim`](Self::try_claim), [`RingError::PeerDied`] if the lane is full and the consumer dead, [`RingError::Cancelled`];
+    /// never [`RingError::Full`].
+    pub fn claim;
 }
 
 producer_side!(impl [<R>] RecordProducer<R>, made: [<R: RingOfLanes<Producer = RecordProducer<R>>>]);

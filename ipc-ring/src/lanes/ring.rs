@@ -86,4 +86,67 @@ macro_rules! ring_of_lanes {
     };
 }
 
-pub(crate) use ring_of_lanes;
+/// The part of a ring of lanes of values of type `T` that does not depend on how many consume it. Needs the fields `object`, `table`, `geometry` and `payload`.
+macro_rules! carries_values {
+    (impl [$($generics:tt)*] $ring:ty) => {
+        impl $($generics)* $ring {
+            const UNIT: Unit = Unit::Values(size_of::<T>() as u64);
+
+            fn payload_type() -> PayloadType {
+                PayloadType::of::<T>()
+            }
+
+            fn assemble(object: Object, table: Table, geometry: Geometry) -> Self {
+                Self { object, table, geometry, payload: PhantomData }
+            }
+
+            /// The object's bytes.
+            pub(crate) fn region(&self) -> &Region {
+                &self.object.region
+            }
+
+            /// How many values of each producer it holds at least.
+            pub fn capacity(&self) -> usize {
+                self.geometry.capacity as usize
+            }
+        }
+    };
+}
+
+/// As [`carries_values`], of a ring of records. Needs the fields `object`, `table` and `geometry`.
+macro_rules! carries_records {
+    (impl $ring:ty) => {
+        impl $ring {
+            const UNIT: Unit = Unit::Bytes;
+
+            fn payload_type() -> PayloadType {
+                PayloadType::bytes()
+            }
+
+            fn assemble(object: Object, table: Table, geometry: Geometry) -> Self {
+                Self { object, table, geometry }
+            }
+
+            /// The capacity of each lane in bytes.
+            pub fn capacity(&self) -> usize {
+                self.geometry.capacity as usize
+            }
+
+            /// The longest record that it takes: half the capacity of a lane.
+            pub fn max_record(&self) -> usize {
+                record::max_record(self.geometry.capacity)
+            }
+
+            /// Claims a lane for a producer of this process, as [`Ring::producer`](super::Ring::producer) does.
+            ///
+            /// # Errors
+            ///
+            /// As [`Ring::producer`](super::Ring::producer).
+            pub fn producer(&self) -> Result<RecordProducer, Error> {
+                RecordProducer::of(&self.table, &self.object, &self.geometry)
+            }
+        }
+    };
+}
+
+pub(crate) use {carries_records, carries_values, ring_of_lanes};

@@ -9,8 +9,8 @@ use super::ring::Ring;
 use super::rounds::Rounds;
 use super::sides::consumer_side;
 use super::{Options, ValueView};
-use crate::error::RingError;
-use crate::spsc::consumer::end_is_none;
+use crate::error::{RingError, end_is_none};
+use crate::sides::pops_values;
 use crate::spsc::cursor::Cursor;
 use crate::value::LendsValue;
 
@@ -133,21 +133,6 @@ impl<T: Payload> Consumer<T> {
         self.pop_waiting(None)
     }
 
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, deadline: Instant) -> Result<Option<T>, RingError> {
-        self.pop_waiting(Some(deadline))
-    }
-
-    /// The values as they come: each is [popped](Self::pop) when it is asked for, and the end is where `pop` would return `None`. An error does not end it: it is for
-    /// the caller to go on or not, and `flatten` always goes on.
-    pub fn iter(&mut self) -> impl Iterator<Item = Result<T, RingError>> + '_ {
-        std::iter::from_fn(|| self.pop().transpose())
-    }
-
     #[inline(never)]
     fn pop_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<T>, RingError> {
         let waited = self.wait_for_some(1, deadline);
@@ -172,24 +157,6 @@ impl<T: Payload> Consumer<T> {
     /// As [`try_pop`](Self::try_pop).
     pub fn try_peek(&mut self) -> Result<ValueView<'_, T>, RingError> {
         if self.ready(1)? { Ok(ValueView::new(self)) } else { Err(self.rounds.empty()) }
-    }
-
-    /// As [`try_peek`](Self::try_peek), waiting for a value as [`pop`](Self::pop) does. `None`: as there.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop).
-    pub fn peek(&mut self) -> Result<Option<ValueView<'_, T>>, RingError> {
-        self.peek_waiting(None)
-    }
-
-    /// As [`peek`](Self::peek), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
-    pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<ValueView<'_, T>>, RingError> {
-        self.peek_waiting(Some(deadline))
     }
 
     fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<ValueView<'_, T>>, RingError> {
@@ -228,25 +195,6 @@ impl<T: Payload> Consumer<T> {
         Ok(popped)
     }
 
-    /// Pops at least one value and at most as many as the slice has room for, waiting as [`pop`](Self::pop) does; 0 if that would give `None`,
-    /// or the slice is empty.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop).
-    pub fn pop_slice(&mut self, values: &mut [T]) -> Result<usize, RingError> {
-        self.pop_slice_waiting(values, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(&mut self, values: &mut [T], deadline: Instant) -> Result<usize, RingError> {
-        self.pop_slice_waiting(values, Some(deadline))
-    }
-
     fn pop_slice_waiting(&mut self, values: &mut [T], deadline: Option<Instant>) -> Result<usize, RingError> {
         if values.is_empty() {
             return Ok(0);
@@ -269,4 +217,5 @@ impl<T: Payload> LendsValue<T> for Consumer<T> {
     }
 }
 
+pops_values!(impl [<T: Payload>] Consumer<T>, peeks: ValueView, end: "all producers have left and all is acknowledged, as there");
 consumer_side!(impl [<T: Payload>] Consumer<T>, ring: Ring<T>);

@@ -9,9 +9,9 @@ use super::record_ring::RecordRing;
 use super::records::Records;
 use super::rounds::Rounds;
 use super::sides::consumer_side;
-use crate::error::RingError;
+use crate::error::{RingError, end_is_none};
 use crate::record::{self, Bytes, Cursor, Found, Takes, pop_each};
-use crate::spsc::consumer::end_is_none;
+use crate::sides::pops_records;
 
 /// One of the consumers of a [`RecordRing`]: as many in all processes at a time as the ring has [places](Options::consumers).
 ///
@@ -91,12 +91,15 @@ impl RecordConsumer {
         self.next_in_hand()
     }
 
-    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Found, RingError> {
+    /// As [`find`](Self::find), waiting for a record; `None` at the end of the stream.
+    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<Found>, RingError> {
         if !self.has_hand() {
-            self.rounds.wait(1, deadline)?;
+            if end_is_none(self.rounds.wait(1, deadline))?.is_none() {
+                return Ok(None);
+            }
             self.turn_to_hand()?;
         }
-        self.next_in_hand()
+        self.next_in_hand().map(Some)
     }
 
     /// Lends a view of the next record in place, if there is one in any lane that no other consumer has. [`View::release`] goes on to the next; dropping the view does not: the record stays
@@ -123,7 +126,7 @@ impl RecordConsumer {
     /// committed was claimed, and the next call goes on with the others. [`RingError::Cancelled`], [`RingError::WrongProcess`]; [`RingError::Corrupted`] once for each damaged lane,
     /// which is left out from then on.
     pub fn peek(&mut self) -> Result<Option<View<'_>>, RingError> {
-        self.peek_waiting(None)
+        Ok(self.find_waiting(None)?.map(|found| View::new(self, found)))
     }
 
     /// As [`peek`](Self::peek), until a deadline.
@@ -132,12 +135,7 @@ impl RecordConsumer {
     ///
     /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
     pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<View<'_>>, RingError> {
-        self.peek_waiting(Some(deadline))
-    }
-
-    fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<View<'_>>, RingError> {
-        let found = self.find_waiting(deadline);
-        Ok(end_is_none(found)?.map(|found| View::new(self, found)))
+        Ok(self.find_waiting(Some(deadline))?.map(|found| View::new(self, found)))
     }
 
     /// Pops a record if there is one in any lane that no other consumer has: `record` then holds exactly its bytes. Returns its length.
@@ -149,31 +147,6 @@ impl RecordConsumer {
         record.clear();
         let found = self.find()?;
         self.pop_found(found, record)
-    }
-
-    /// Pops a record, waiting for one as [`peek`](Self::peek) does: `record` then holds exactly its bytes. Returns its length, or
-    /// `None` as there.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek), and [`RingError::OutOfMemory`]; `record` is empty, then.
-    pub fn pop(&mut self, record: &mut Vec<u8>) -> Result<Option<usize>, RingError> {
-        self.pop_waiting(record, None)
-    }
-
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, record: &mut Vec<u8>, deadline: Instant) -> Result<Option<usize>, RingError> {
-        self.pop_waiting(record, Some(deadline))
-    }
-
-    fn pop_waiting(&mut self, record: &mut Vec<u8>, deadline: Option<Instant>) -> Result<Option<usize>, RingError> {
-        record.clear();
-        let found = self.find_waiting(deadline);
-        end_is_none(found)?.map(|found| self.pop_found(found, record)).transpose()
     }
 
     fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
@@ -195,49 +168,15 @@ impl RecordConsumer {
             return Ok(0);
         }
         let found = self.find()?;
+        self.pop_found_slice(found, most, each)
+    }
+
+    fn pop_found_slice(&mut self, found: Found, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
         pop_each(self, found, most, each)
-    }
-
-    /// As [`try_pop_slice`](Self::try_pop_slice), waiting for the first record as [`peek`](Self::peek) does; 0 if that would give `None`, or `most` is 0.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek).
-    pub fn pop_slice(&mut self, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Instant,
-    ) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, Some(deadline))
-    }
-
-    fn pop_slice_waiting(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Option<Instant>,
-    ) -> Result<usize, RingError> {
-        if most == 0 {
-            return Ok(0);
-        }
-        let waited = self.find_waiting(deadline);
-        match end_is_none(waited)? {
-            Some(found) => pop_each(self, found, most, each),
-            None => Ok(0),
-        }
     }
 }
 
+pops_records!(impl RecordConsumer, as: peek, end: "all producers have left and all is acknowledged, as there");
 consumer_side!(impl [] RecordConsumer, ring: RecordRing);
 
 impl Takes for RecordConsumer {

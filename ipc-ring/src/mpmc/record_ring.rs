@@ -8,7 +8,7 @@ use super::records::Records;
 use super::ring::{TURN_BYTES, ring};
 use super::rounds::Rounds;
 use super::{Options, RecordProducer};
-use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, MOST_UNITS, Seats, Table};
+use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, MOST_UNITS, Seats, Table, carries_records};
 use crate::record;
 use crate::record::Bytes;
 use crate::spsc::Stats;
@@ -32,11 +32,6 @@ pub struct RecordRing {
 
 impl RecordRing {
     const KIND: ObjectKind = RECORDS;
-    const UNIT: Unit = Unit::Bytes;
-
-    fn payload_type() -> PayloadType {
-        PayloadType::bytes()
-    }
 
     /// Makes a ring with so many bytes for each producer, for records of up to half of that.
     ///
@@ -68,29 +63,6 @@ impl RecordRing {
         Some(Records::claims(extent))
     }
 
-    fn assemble(object: Object, table: Table, geometry: Geometry) -> Self {
-        Self { object, table, geometry }
-    }
-
-    /// The capacity of each lane in bytes.
-    pub fn capacity(&self) -> usize {
-        self.geometry.capacity as usize
-    }
-
-    /// The longest record that it takes: half the capacity of a lane.
-    pub fn max_record(&self) -> usize {
-        record::max_record(self.geometry.capacity)
-    }
-
-    /// Claims a lane for a producer of this process, as [`Ring::producer`](super::Ring::producer) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`Ring::producer`](super::Ring::producer).
-    pub fn producer(&self) -> Result<RecordProducer, Error> {
-        RecordProducer::of(&self.table, &self.object, &self.geometry)
-    }
-
     /// Takes a consumer's place for this process, as [`Ring::consumer`](super::Ring::consumer) does.
     ///
     /// # Errors
@@ -103,4 +75,5 @@ impl RecordRing {
     }
 }
 
+carries_records!(impl RecordRing);
 ring!(impl [] RecordRing, producer: RecordProducer);

@@ -10,7 +10,7 @@ use super::consumer::Consumer;
 use super::rounds::Rounds;
 use super::{Options, Producer};
 use crate::error::{RingError, Side};
-use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, Seats, Table};
+use crate::lanes::{ClaimsLayout, ConsumerInfo, Geometry, Seats, Table, carries_values};
 use crate::presence::Presence;
 use crate::spsc::Stats;
 use crate::spsc::cursor::{Cursor, Layout};
@@ -96,11 +96,6 @@ pub struct Ring<T: Payload> {
 
 impl<T: Payload> Ring<T> {
     const KIND: ObjectKind = SLOTS;
-    const UNIT: Unit = Unit::Values(size_of::<T>() as u64);
-
-    fn payload_type() -> PayloadType {
-        PayloadType::of::<T>()
-    }
 
     /// Makes a ring that holds at least so many values of each producer that are not popped.
     ///
@@ -127,23 +122,9 @@ impl<T: Payload> Ring<T> {
         Cells::<T>::claims(extent)
     }
 
-    fn assemble(object: Object, table: Table, geometry: Geometry) -> Self {
-        Self { object, table, geometry, payload: PhantomData }
-    }
-
-    /// The object's bytes.
-    pub(crate) fn region(&self) -> &Region {
-        &self.object.region
-    }
-
     /// Whether consumers have come, and all have closed.
     pub(crate) fn consumers_closed(&self) -> bool {
         self.table.lanes()[0].other(Side::Consumer) == Presence::Closed
-    }
-
-    /// How many values of each producer it holds at least.
-    pub fn capacity(&self) -> usize {
-        self.geometry.capacity as usize
     }
 
     /// Claims a lane for a producer of this process, which may have several. What the lane's last producer published and nobody acknowledged stays, and is popped first.
@@ -177,6 +158,7 @@ impl<T: Payload> Ring<T> {
     }
 }
 
+carries_values!(impl [<T: Payload>] Ring<T>);
 ring!(impl [<T: Payload>] Ring<T>, producer: Producer<T>);
 
 pub(super) use ring;

@@ -7,9 +7,9 @@ use ipc_core::{Error, Payload, Segment};
 use super::ring::Ring;
 use super::rounds::{Reader, Rounds};
 use super::sides::consumer_side;
-use crate::error::{RingError, Side};
+use crate::error::{RingError, Side, end_is_none};
 use crate::lanes::{AHEAD, FEW, Geometry, Options, backlog};
-use crate::spsc::consumer::end_is_none;
+use crate::sides::pops_values;
 use crate::spsc::cursor::Layout;
 use crate::spsc::endpoint::{Endpoint, Lines};
 use crate::spsc::ring::cursor_at_tail;
@@ -116,21 +116,6 @@ impl<T: Payload> Consumer<T> {
         }
     }
 
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, deadline: Instant) -> Result<Option<T>, RingError> {
-        self.pop_waiting(Some(deadline))
-    }
-
-    /// The values as they come: each is [popped](Self::pop) when it is asked for, and the end is where `pop` would return `None`. An error does not end it: it is for
-    /// the caller to go on or not, and `flatten` always goes on.
-    pub fn iter(&mut self) -> impl Iterator<Item = Result<T, RingError>> + '_ {
-        std::iter::from_fn(|| self.pop().transpose())
-    }
-
     fn pop_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<T>, RingError> {
         let found = self.wait_for_some(deadline);
         end_is_none(found.and_then(|()| self.rounds.current()?.take()?.ok_or(RingError::Empty)))
@@ -150,24 +135,6 @@ impl<T: Payload> Consumer<T> {
             return Err(self.rounds.empty());
         }
         self.rounds.current()?.try_peek()
-    }
-
-    /// As [`try_peek`](Self::try_peek), waiting for a value as [`pop`](Self::pop) does. `None`: all producers have left and all is popped.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop).
-    pub fn peek(&mut self) -> Result<Option<ValueView<'_, T>>, RingError> {
-        self.peek_waiting(None)
-    }
-
-    /// As [`peek`](Self::peek), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
-    pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<ValueView<'_, T>>, RingError> {
-        self.peek_waiting(Some(deadline))
     }
 
     fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<ValueView<'_, T>>, RingError> {
@@ -193,25 +160,6 @@ impl<T: Payload> Consumer<T> {
         self.rounds.current()?.try_pop_slice(values)
     }
 
-    /// Pops at least one value and at most as many as the slice has room for, all of one producer, waiting as [`pop`](Self::pop) does; 0 if all producers have left
-    /// and all is popped, or the slice is empty.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop).
-    pub fn pop_slice(&mut self, values: &mut [T]) -> Result<usize, RingError> {
-        self.pop_slice_waiting(values, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(&mut self, values: &mut [T], deadline: Instant) -> Result<usize, RingError> {
-        self.pop_slice_waiting(values, Some(deadline))
-    }
-
     fn pop_slice_waiting(&mut self, values: &mut [T], deadline: Option<Instant>) -> Result<usize, RingError> {
         if values.is_empty() {
             return Ok(0);
@@ -221,4 +169,5 @@ impl<T: Payload> Consumer<T> {
     }
 }
 
+pops_values!(impl [<T: Payload>] Consumer<T>, peeks: ValueView, end: "all producers have left and all is popped");
 consumer_side!(impl [<T: Payload>] Consumer<T>, ring: Ring<T>);

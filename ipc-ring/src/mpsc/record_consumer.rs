@@ -7,11 +7,11 @@ use ipc_core::{Error, Segment};
 use super::ring::RecordRing;
 use super::rounds::{Reader, Rounds};
 use super::sides::consumer_side;
-use crate::error::{RingError, Side};
+use crate::error::{RingError, Side, end_is_none};
 use crate::lanes::{Geometry, Options};
 use crate::record;
 use crate::record::{Bytes, Found};
-use crate::spsc::consumer::end_is_none;
+use crate::sides::pops_records;
 use crate::spsc::endpoint::{Endpoint, Lines};
 use crate::spsc::record_producer::read_head;
 use crate::spsc::{self, View};
@@ -65,14 +65,18 @@ impl RecordConsumer {
         self.rounds.current()?.next()?.ok_or(RingError::Empty)
     }
 
-    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Found, RingError> {
-        match self.find() {
-            Err(RingError::Empty) => {
-                self.rounds.wait(deadline)?;
-                self.rounds.current()?.next()?.ok_or(RingError::Empty)
-            }
+    /// As [`find`](Self::find), waiting for a record; `None` at the end of the stream.
+    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<Found>, RingError> {
+        let found = match self.find() {
+            Err(RingError::Empty) => self.find_after_waiting(deadline),
             done => done,
-        }
+        };
+        end_is_none(found)
+    }
+
+    fn find_after_waiting(&mut self, deadline: Option<Instant>) -> Result<Found, RingError> {
+        self.rounds.wait(deadline)?;
+        self.rounds.current()?.next()?.ok_or(RingError::Empty)
     }
 
     /// Lends a view of the next record in place, if there is one in any lane. [`View::release`] goes on to the next; dropping the view does not.
@@ -109,8 +113,7 @@ impl RecordConsumer {
     }
 
     fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<View<'_>>, RingError> {
-        let found = self.find_waiting(deadline);
-        match end_is_none(found)? {
+        match self.find_waiting(deadline)? {
             Some(found) => Ok(Some(self.rounds.current()?.view(found))),
             None => Ok(None),
         }
@@ -125,32 +128,11 @@ impl RecordConsumer {
     pub fn try_pop(&mut self, record: &mut Vec<u8>) -> Result<usize, RingError> {
         record.clear();
         let found = self.find()?;
+        self.pop_found(found, record)
+    }
+
+    fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
         self.rounds.current()?.pop_found(found, record)
-    }
-
-    /// Pops a record, waiting for one as [`peek`](Self::peek) does: `record` then holds exactly its bytes. Returns its length, or
-    /// `None` if all producers have left and all is taken.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek), and [`RingError::OutOfMemory`]; `record` is empty, then.
-    pub fn pop(&mut self, record: &mut Vec<u8>) -> Result<Option<usize>, RingError> {
-        self.pop_waiting(record, None)
-    }
-
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, record: &mut Vec<u8>, deadline: Instant) -> Result<Option<usize>, RingError> {
-        self.pop_waiting(record, Some(deadline))
-    }
-
-    fn pop_waiting(&mut self, record: &mut Vec<u8>, deadline: Option<Instant>) -> Result<Option<usize>, RingError> {
-        record.clear();
-        let found = self.find_waiting(deadline);
-        end_is_none(found)?.map(|found| self.rounds.current()?.pop_found(found, record)).transpose()
     }
 
     /// Pops the records of one producer that are there, at most `most` of them, and gives each to `each` as a view in place: in bulk, without a copy.
@@ -165,49 +147,15 @@ impl RecordConsumer {
         if most == 0 {
             return Ok(0);
         }
-        self.find()?;
+        let found = self.find()?;
+        self.pop_found_slice(found, most, each)
+    }
+
+    fn pop_found_slice(&mut self, _: Found, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
+        // In its lane it is the next.
         self.rounds.current()?.try_pop_slice(most, each)
-    }
-
-    /// As [`try_pop_slice`](Self::try_pop_slice), waiting for the first record as [`peek`](Self::peek) does; 0 if all producers have left and
-    /// all is taken, or `most` is 0.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek).
-    pub fn pop_slice(&mut self, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Instant,
-    ) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, Some(deadline))
-    }
-
-    fn pop_slice_waiting(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Option<Instant>,
-    ) -> Result<usize, RingError> {
-        if most == 0 {
-            return Ok(0);
-        }
-        let waited = self.find_waiting(deadline);
-        match end_is_none(waited)? {
-            Some(_) => self.rounds.current()?.try_pop_slice(most, each),
-            None => Ok(0),
-        }
     }
 }
 
+pops_records!(impl RecordConsumer, as: peek, end: "all producers have left and all is taken");
 consumer_side!(impl [] RecordConsumer, ring: RecordRing);

@@ -10,7 +10,7 @@ use super::record_consumer::RecordConsumer;
 use super::rounds::Rounds;
 use super::{Producer, RecordProducer};
 use crate::error::Side;
-use crate::lanes::{Geometry, Options, Table};
+use crate::lanes::{Geometry, Options, Table, carries_records, carries_values};
 use crate::presence::SideState;
 use crate::record;
 use crate::spsc::Stats;
@@ -80,11 +80,6 @@ pub struct Ring<T: Payload> {
 
 impl<T: Payload> Ring<T> {
     const KIND: ObjectKind = SLOTS;
-    const UNIT: Unit = Unit::Values(size_of::<T>() as u64);
-
-    fn payload_type() -> PayloadType {
-        PayloadType::of::<T>()
-    }
 
     /// Makes a ring that holds at least so many values of each producer.
     ///
@@ -106,20 +101,6 @@ impl<T: Payload> Ring<T> {
     fn derive(capacity: u64) -> Option<(u64, u64)> {
         let cells = Layout::<T>::cells(capacity).filter(|_| capacity > 0)?;
         Some((cells, Layout::<T>::bytes(capacity)? - DATA as u64))
-    }
-
-    fn assemble(object: Object, table: Table, geometry: Geometry) -> Self {
-        Self { object, table, geometry, payload: PhantomData }
-    }
-
-    /// The object's bytes.
-    pub(crate) fn region(&self) -> &Region {
-        &self.object.region
-    }
-
-    /// How many values of each producer it holds at least.
-    pub fn capacity(&self) -> usize {
-        self.geometry.capacity as usize
     }
 
     /// Claims a lane for a producer of this process, which may have several. What the lane's last producer published and nobody popped stays, and is popped first.
@@ -147,6 +128,7 @@ impl<T: Payload> Ring<T> {
     }
 }
 
+carries_values!(impl [<T: Payload>] Ring<T>);
 ring!(impl [<T: Payload>] Ring<T>, producer: Producer<T>);
 
 /// A ring of records of any length from many producers to one consumer, without a side: to make it before a `fork`, to claim a side later, or
@@ -160,11 +142,6 @@ pub struct RecordRing {
 
 impl RecordRing {
     const KIND: ObjectKind = RECORDS;
-    const UNIT: Unit = Unit::Bytes;
-
-    fn payload_type() -> PayloadType {
-        PayloadType::bytes()
-    }
 
     /// Makes a ring with so many bytes for each producer, for records of up to half of that.
     ///
@@ -194,29 +171,6 @@ impl RecordRing {
         Some((bytes, bytes))
     }
 
-    fn assemble(object: Object, table: Table, geometry: Geometry) -> Self {
-        Self { object, table, geometry }
-    }
-
-    /// The capacity of each lane in bytes.
-    pub fn capacity(&self) -> usize {
-        self.geometry.capacity as usize
-    }
-
-    /// The longest record that it takes: half the capacity of a lane.
-    pub fn max_record(&self) -> usize {
-        record::max_record(self.geometry.capacity)
-    }
-
-    /// Claims a lane for a producer of this process, as [`Ring::producer`] does.
-    ///
-    /// # Errors
-    ///
-    /// As [`Ring::producer`].
-    pub fn producer(&self) -> Result<RecordProducer, Error> {
-        RecordProducer::of(&self.table, &self.object, &self.geometry)
-    }
-
     /// Claims the consumer's side for this process: goes on in every lane after the last record that was acknowledged there.
     ///
     /// # Errors
@@ -227,4 +181,5 @@ impl RecordRing {
     }
 }
 
+carries_records!(impl RecordRing);
 ring!(impl [] RecordRing, producer: RecordProducer);

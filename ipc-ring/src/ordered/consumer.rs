@@ -9,8 +9,8 @@ use super::ring::{Options, Ring};
 use super::sides::consumer_side;
 use super::taker::{HeldBack, Taker};
 use super::values::Values;
-use crate::error::RingError;
-use crate::spsc::consumer::end_is_none;
+use crate::error::{RingError, end_is_none};
+use crate::sides::pops_values;
 use crate::value::LendsValue;
 
 /// The consumer's side of a [`Ring`]: one in all processes at a time.
@@ -76,26 +76,11 @@ impl<T: Payload> Consumer<T> {
     /// and the next call goes on with the others. [`RingError::Cancelled`], [`RingError::WrongProcess`], [`RingError::Corrupted`].
     #[inline]
     pub fn pop(&mut self) -> Result<Option<T>, RingError> {
-        self.pop_by(None)
-    }
-
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, deadline: Instant) -> Result<Option<T>, RingError> {
-        self.pop_by(Some(deadline))
-    }
-
-    /// The values as they come: each is [popped](Self::pop) when it is asked for, and the end is where `pop` would return `None`. An error does not end it: it is for
-    /// the caller to go on or not, and `flatten` always goes on.
-    pub fn iter(&mut self) -> impl Iterator<Item = Result<T, RingError>> + '_ {
-        std::iter::from_fn(|| self.pop().transpose())
+        self.pop_waiting(None)
     }
 
     #[inline]
-    fn pop_by(&mut self, deadline: Option<Instant>) -> Result<Option<T>, RingError> {
+    fn pop_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<T>, RingError> {
         match end_is_none(self.wait_for_some(deadline))? {
             Some(()) => self.take().map(Some),
             None => Ok(None),
@@ -119,25 +104,7 @@ impl<T: Payload> Consumer<T> {
         Ok(ValueView::new(self))
     }
 
-    /// As [`try_peek`](Self::try_peek), waiting for a value as [`pop`](Self::pop) does. `None`: all producers have left and all is popped.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop).
-    pub fn peek(&mut self) -> Result<Option<ValueView<'_, T>>, RingError> {
-        self.peek_by(None)
-    }
-
-    /// As [`peek`](Self::peek), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
-    pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<ValueView<'_, T>>, RingError> {
-        self.peek_by(Some(deadline))
-    }
-
-    fn peek_by(&mut self, deadline: Option<Instant>) -> Result<Option<ValueView<'_, T>>, RingError> {
+    fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<ValueView<'_, T>>, RingError> {
         Ok(end_is_none(self.wait_for_some(deadline))?.map(|()| ValueView::new(self)))
     }
 
@@ -171,26 +138,7 @@ impl<T: Payload> Consumer<T> {
         Ok(popped)
     }
 
-    /// Pops at least one value and at most as many as the slice has room for, waiting as [`pop`](Self::pop) does; 0 if all producers have left
-    /// and all is popped, or the slice is empty.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop).
-    pub fn pop_slice(&mut self, values: &mut [T]) -> Result<usize, RingError> {
-        self.pop_slice_by(values, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(&mut self, values: &mut [T], deadline: Instant) -> Result<usize, RingError> {
-        self.pop_slice_by(values, Some(deadline))
-    }
-
-    fn pop_slice_by(&mut self, values: &mut [T], deadline: Option<Instant>) -> Result<usize, RingError> {
+    fn pop_slice_waiting(&mut self, values: &mut [T], deadline: Option<Instant>) -> Result<usize, RingError> {
         if values.is_empty() {
             return Ok(0);
         }
@@ -214,4 +162,5 @@ impl<T: Payload> LendsValue<T> for Consumer<T> {
     }
 }
 
+pops_values!(impl [<T: Payload>] Consumer<T>, peeks: ValueView, end: "all producers have left and all is popped");
 consumer_side!(impl [<T: Payload>] Consumer<T>, ring: Ring<T>);

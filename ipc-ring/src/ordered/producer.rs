@@ -10,6 +10,7 @@ use super::sides::producer_side;
 use super::value::ValueGrant;
 use super::values::Values;
 use crate::error::{PushError, RingError};
+use crate::sides::{push_in_steps, pushes_values};
 
 /// One of the producers of a [`Ring`]: as many in all processes at a time as the ring has places.
 ///
@@ -76,25 +77,7 @@ impl<T: Payload> Producer<T> {
         Ok(ValueGrant::new(self, room))
     }
 
-    /// As [`try_claim`](Self::try_claim), waiting for room as [`push`](Self::push) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push).
-    pub fn claim(&mut self) -> Result<ValueGrant<'_, T>, RingError> {
-        self.claim_by(None)
-    }
-
-    /// As [`claim`](Self::claim), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
-    pub fn claim_deadline(&mut self, deadline: Instant) -> Result<ValueGrant<'_, T>, RingError> {
-        self.claim_by(Some(deadline))
-    }
-
-    fn claim_by(&mut self, deadline: Option<Instant>) -> Result<ValueGrant<'_, T>, RingError> {
+    fn claim_waiting(&mut self, deadline: Option<Instant>) -> Result<ValueGrant<'_, T>, RingError> {
         let room = self.claimer.claim_waiting(ONE, deadline)?;
         Ok(ValueGrant::new(self, room))
     }
@@ -108,7 +91,7 @@ impl<T: Payload> Producer<T> {
     /// [`RingError::Corrupted`].
     #[inline]
     pub fn push(&mut self, value: T) -> Result<(), PushError<T>> {
-        self.push_by(value, None)
+        self.push_waiting(value, None)
     }
 
     /// As [`push`](Self::push), until a deadline.
@@ -117,11 +100,11 @@ impl<T: Payload> Producer<T> {
     ///
     /// As [`push`](Self::push), and [`RingError::TimedOut`].
     pub fn push_deadline(&mut self, value: T, deadline: Instant) -> Result<(), PushError<T>> {
-        self.push_by(value, Some(deadline))
+        self.push_waiting(value, Some(deadline))
     }
 
     #[inline]
-    fn push_by(&mut self, value: T, deadline: Option<Instant>) -> Result<(), PushError<T>> {
+    fn push_waiting(&mut self, value: T, deadline: Option<Instant>) -> Result<(), PushError<T>> {
         match self.claimer.claim_waiting(ONE, deadline) {
             Ok(room) => self.fill(room, value),
             Err(reason) => Err(PushError { value, reason }),
@@ -161,32 +144,10 @@ impl<T: Payload> Producer<T> {
         Ok(pushed)
     }
 
-    /// Pushes all the values, waiting for room as [`push`](Self::push) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push); the error's value is how many were pushed.
-    pub fn push_slice(&mut self, values: &[T]) -> Result<(), PushError<usize>> {
-        self.push_slice_by(values, None)
-    }
-
-    /// As [`push_slice`](Self::push_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`push_slice`](Self::push_slice), and [`RingError::TimedOut`].
-    pub fn push_slice_deadline(&mut self, values: &[T], deadline: Instant) -> Result<(), PushError<usize>> {
-        self.push_slice_by(values, Some(deadline))
-    }
-
-    fn push_slice_by(&mut self, values: &[T], deadline: Option<Instant>) -> Result<(), PushError<usize>> {
-        let mut pushed = 0;
-        while pushed < values.len() {
-            let run = self.push_run(&values[pushed..], Some(deadline));
-            pushed += run.map_err(|reason| PushError { value: pushed, reason })?;
-        }
-        Ok(())
+    fn push_slice_waiting(&mut self, values: &[T], deadline: Option<Instant>) -> Result<(), PushError<usize>> {
+        push_in_steps(values.len(), |pushed| self.push_run(&values[pushed..], Some(deadline)))
     }
 }
 
+pushes_values!(impl [<T: Payload>] Producer<T>);
 producer_side!(impl [<T: Payload>] Producer<T>, ring: Ring<T>);

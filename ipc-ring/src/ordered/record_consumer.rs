@@ -9,8 +9,8 @@ use super::record::View;
 use super::ring::{Options, RecordRing};
 use super::sides::consumer_side;
 use super::taker::{HeldBack, Taker};
-use crate::error::RingError;
-use crate::spsc::consumer::end_is_none;
+use crate::error::{RingError, end_is_none};
+use crate::sides::pops_records;
 
 /// The consumer's side of a [`RecordRing`]: one in all processes at a time.
 ///
@@ -62,8 +62,9 @@ impl RecordConsumer {
         self.found()
     }
 
+    /// As [`find`](Self::find), waiting for a record; `None` at the end of the stream.
     #[inline]
-    fn find_by(&mut self, deadline: Option<Instant>) -> Result<Option<Found>, RingError> {
+    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<Found>, RingError> {
         if !matches!(self.taker.find(), Ok(true)) && end_is_none(self.taker.wait(deadline))?.is_none() {
             return Ok(None);
         }
@@ -108,7 +109,7 @@ impl RecordConsumer {
     /// [`RingError::PeerDied`] if a producer is dead, [`RingError::PeerGaveUp`] if one left in a panic: in both cases once, when everything that was claimed is taken,
     /// and the next call goes on with the others. [`RingError::Cancelled`], [`RingError::WrongProcess`], [`RingError::Corrupted`].
     pub fn peek(&mut self) -> Result<Option<View<'_>>, RingError> {
-        Ok(self.find_by(None)?.map(|found| View::new(self, found)))
+        Ok(self.find_waiting(None)?.map(|found| View::new(self, found)))
     }
 
     /// As [`peek`](Self::peek), until a deadline.
@@ -117,7 +118,7 @@ impl RecordConsumer {
     ///
     /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
     pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<View<'_>>, RingError> {
-        Ok(self.find_by(Some(deadline))?.map(|found| View::new(self, found)))
+        Ok(self.find_waiting(Some(deadline))?.map(|found| View::new(self, found)))
     }
 
     /// Pops a record if the next one in the order is committed: `record` then holds exactly its bytes. Returns its length. Its room in the ring is free when it is
@@ -130,34 +131,6 @@ impl RecordConsumer {
         record.clear();
         let found = self.find()?;
         self.pop_found(found, record)
-    }
-
-    /// Pops a record, waiting for one as [`peek`](Self::peek) does: `record` then holds exactly its bytes. Returns its length, or
-    /// `None` if all producers have left and all is taken.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek), and [`RingError::OutOfMemory`]; `record` is empty, then.
-    pub fn pop(&mut self, record: &mut Vec<u8>) -> Result<Option<usize>, RingError> {
-        self.pop_by(record, None)
-    }
-
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, record: &mut Vec<u8>, deadline: Instant) -> Result<Option<usize>, RingError> {
-        self.pop_by(record, Some(deadline))
-    }
-
-    #[inline]
-    fn pop_by(&mut self, record: &mut Vec<u8>, deadline: Option<Instant>) -> Result<Option<usize>, RingError> {
-        record.clear();
-        match self.find_by(deadline)? {
-            Some(found) => self.pop_found(found, record).map(Some),
-            None => Ok(None),
-        }
     }
 
     /// Pops the records that are committed one after the other, at most `most` of them, and gives each to `each` as a view in place: in bulk, without a copy.
@@ -173,10 +146,10 @@ impl RecordConsumer {
             return Ok(0);
         }
         let found = self.find()?;
-        self.take_slice(found, most, each)
+        self.pop_found_slice(found, most, each)
     }
 
-    fn take_slice(&mut self, first: Found, most: usize, mut each: impl FnMut(&[u8])) -> Result<usize, RingError> {
+    fn pop_found_slice(&mut self, first: Found, most: usize, mut each: impl FnMut(&[u8])) -> Result<usize, RingError> {
         let (mut popped, mut found) = (0, first);
         loop {
             let view = View::new(self, found);
@@ -193,45 +166,7 @@ impl RecordConsumer {
             }
         }
     }
-
-    /// As [`try_pop_slice`](Self::try_pop_slice), waiting for the first record as [`peek`](Self::peek) does; 0 if all producers have left and
-    /// all is taken, or `most` is 0.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek).
-    pub fn pop_slice(&mut self, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Instant,
-    ) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, Some(deadline))
-    }
-
-    fn pop_slice_waiting(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Option<Instant>,
-    ) -> Result<usize, RingError> {
-        if most == 0 {
-            return Ok(0);
-        }
-        match self.find_by(deadline)? {
-            Some(found) => self.take_slice(found, most, each),
-            None => Ok(0),
-        }
-    }
 }
 
+pops_records!(impl RecordConsumer, as: peek, end: "all producers have left and all is taken");
 consumer_side!(impl [] RecordConsumer, ring: RecordRing);

@@ -11,6 +11,7 @@ use super::record::Grant;
 use super::ring::{Options, RecordRing};
 use super::sides::producer_side;
 use crate::error::{PushError, RingError};
+use crate::sides::{push_in_steps, pushes_records};
 
 /// At most so many records are claimed by one word.
 const RUN: usize = 64;
@@ -70,26 +71,7 @@ impl RecordProducer {
         Ok(Grant::new(self, room, len))
     }
 
-    /// As [`try_claim`](Self::try_claim), waiting for room as long as a living consumer may make some, or none has come yet.
-    ///
-    /// # Errors
-    ///
-    /// As [`try_claim`](Self::try_claim), [`RingError::PeerDied`] if the ring is full and the consumer dead, [`RingError::Cancelled`];
-    /// never [`RingError::Full`].
-    pub fn claim(&mut self, len: usize) -> Result<Grant<'_>, RingError> {
-        self.claim_by(len, None)
-    }
-
-    /// As [`claim`](Self::claim), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
-    pub fn claim_deadline(&mut self, len: usize, deadline: Instant) -> Result<Grant<'_>, RingError> {
-        self.claim_by(len, Some(deadline))
-    }
-
-    fn claim_by(&mut self, len: usize, deadline: Option<Instant>) -> Result<Grant<'_>, RingError> {
+    fn claim_waiting(&mut self, len: usize, deadline: Option<Instant>) -> Result<Grant<'_>, RingError> {
         let room = self.claimer.claim_waiting(self.check_len(len)?, deadline)?;
         Ok(Grant::new(self, room, len))
     }
@@ -105,27 +87,8 @@ impl RecordProducer {
         self.fill(room, record)
     }
 
-    /// Pushes a record, waiting for room as [`claim`](Self::claim) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`claim`](Self::claim).
     #[inline]
-    pub fn push(&mut self, record: &[u8]) -> Result<(), RingError> {
-        self.push_by(record, None)
-    }
-
-    /// As [`push`](Self::push), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push), and [`RingError::TimedOut`].
-    pub fn push_deadline(&mut self, record: &[u8], deadline: Instant) -> Result<(), RingError> {
-        self.push_by(record, Some(deadline))
-    }
-
-    #[inline]
-    fn push_by(&mut self, record: &[u8], deadline: Option<Instant>) -> Result<(), RingError> {
+    fn push_waiting(&mut self, record: &[u8], deadline: Option<Instant>) -> Result<(), RingError> {
         let room = self.claimer.claim_waiting(self.check_len(record.len())?, deadline)?;
         self.fill(room, record)
     }
@@ -202,40 +165,25 @@ impl RecordProducer {
         Ok(pushed)
     }
 
-    /// Pushes all the records, waiting for room as [`push`](Self::push) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push); the error's value is how many were pushed.
-    pub fn push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), PushError<usize>> {
-        self.push_slice_by(records, None)
-    }
-
-    /// As [`push_slice`](Self::push_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`push_slice`](Self::push_slice), and [`RingError::TimedOut`].
-    pub fn push_slice_deadline<R: AsRef<[u8]>>(
-        &mut self,
-        records: &[R],
-        deadline: Instant,
-    ) -> Result<(), PushError<usize>> {
-        self.push_slice_by(records, Some(deadline))
-    }
-
-    fn push_slice_by<R: AsRef<[u8]>>(
+    fn push_slice_waiting<R: AsRef<[u8]>>(
         &mut self,
         records: &[R],
         deadline: Option<Instant>,
     ) -> Result<(), PushError<usize>> {
-        let mut pushed = 0;
-        while pushed < records.len() {
-            let run = self.push_run(&records[pushed..], Some(deadline));
-            pushed += run.map_err(|reason| PushError { value: pushed, reason })?;
-        }
-        Ok(())
+        push_in_steps(records.len(), |pushed| self.push_run(&records[pushed..], Some(deadline)))
     }
+}
+
+pushes_records! {
+    impl [] RecordProducer, together: "each run of up to 64 of them, or 16 KiB with what frames them, is published together";
+
+    /// As [`try_claim`](Self::try_claim), waiting for room as long as a living consumer may make some, or none has come yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_claim`](Self::try_claim), [`RingError::PeerDied`] if the ring is full and the consumer dead, [`RingError::Cancelled`];
+    /// never [`RingError::Full`].
+    pub fn claim;
 }
 
 producer_side!(impl [] RecordProducer, ring: RecordRing);

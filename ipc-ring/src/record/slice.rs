@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Lends, Place};
 use crate::error::{PushError, RingError};
+use crate::sides::push_in_steps;
 
 /// A producer that can hold back what it commits, and publish it together.
 pub(crate) trait Commits: Lends {
@@ -15,6 +16,14 @@ pub(crate) trait Commits: Lends {
 
     /// Writes a record where there is room, and commits it.
     fn write(&mut self, place: Place, record: &[u8]);
+
+    /// Pushes a record where there is room.
+    #[inline(always)]
+    fn push_at(&mut self, place: Place, record: &[u8]) -> Result<(), RingError> {
+        self.write(place, record);
+        self.wake();
+        self.check_pages()
+    }
 
     /// Publishes what is held back, and tells those who wait for it.
     fn publish_held_back(&mut self);
@@ -64,17 +73,12 @@ pub(crate) fn push_slice<P: Commits, R: AsRef<[u8]>>(
     records: &[R],
     deadline: Option<Instant>,
 ) -> Result<(), PushError<usize>> {
-    let mut pushed = 0;
-    while pushed < records.len() {
-        let step = match try_push_slice(producer, &records[pushed..]) {
-            Err(RingError::Full) => {
-                // Asked anew, so checked anew.
-                let len = records[pushed].as_ref().len();
-                producer.find_room_waiting(len, deadline).map(|_| 0)
-            }
-            step => step,
-        };
-        pushed += step.map_err(|reason| PushError { value: pushed, reason })?;
-    }
-    Ok(())
+    push_in_steps(records.len(), |pushed| match try_push_slice(producer, &records[pushed..]) {
+        Err(RingError::Full) => {
+            // Asked anew, so checked anew.
+            let len = records[pushed].as_ref().len();
+            producer.find_room_waiting(len, deadline).map(|_| 0)
+        }
+        step => step,
+    })
 }

@@ -10,7 +10,8 @@ use super::cursor::Cursor;
 use super::endpoint::Endpoint;
 use super::ring::Ring;
 use super::sides::consumer_side;
-use crate::error::{RingError, Side};
+use crate::error::{RingError, Side, end_is_none};
+use crate::sides::pops_values;
 use crate::value::LendsValue;
 
 /// The consumer's side of a [`Ring`]: one in all processes at a time.
@@ -76,24 +77,6 @@ impl<T: Payload> Consumer<T> {
     /// As [`try_pop`](Self::try_pop).
     pub fn try_peek(&mut self) -> Result<ValueView<'_, T>, RingError> {
         if self.is_ready() { Ok(ValueView::new(self)) } else { Err(self.why_not()) }
-    }
-
-    /// As [`try_peek`](Self::try_peek), waiting for a value as [`pop`](Self::pop) does. `None`: the producer has closed and all is popped.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop).
-    pub fn peek(&mut self) -> Result<Option<ValueView<'_, T>>, RingError> {
-        self.peek_waiting(None)
-    }
-
-    /// As [`peek`](Self::peek), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
-    pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<ValueView<'_, T>>, RingError> {
-        self.peek_waiting(Some(deadline))
     }
 
     fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<ValueView<'_, T>>, RingError> {
@@ -205,21 +188,6 @@ impl<T: Payload> Consumer<T> {
         self.pop_waiting(None)
     }
 
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, deadline: Instant) -> Result<Option<T>, RingError> {
-        self.pop_waiting(Some(deadline))
-    }
-
-    /// The values as they come: each is [popped](Self::pop) when it is asked for, and the end is where `pop` would return `None`. An error does not end it: it is for
-    /// the caller to go on or not, and `flatten` always goes on.
-    pub fn iter(&mut self) -> impl Iterator<Item = Result<T, RingError>> + '_ {
-        std::iter::from_fn(|| self.pop().transpose())
-    }
-
     fn pop_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<T>, RingError> {
         match end_is_none(self.wait_for_some(deadline))? {
             None => Ok(None),
@@ -276,25 +244,6 @@ impl<T: Payload> Consumer<T> {
         Ok(look(&self.cursor, &mut self.available).unwrap_or(false))
     }
 
-    /// Pops at least one value and at most as many as the slice has room for, waiting as [`pop`](Self::pop) does; 0 if the producer has closed
-    /// and all is popped, or the slice is empty.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop).
-    pub fn pop_slice(&mut self, values: &mut [T]) -> Result<usize, RingError> {
-        self.pop_slice_waiting(values, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(&mut self, values: &mut [T], deadline: Instant) -> Result<usize, RingError> {
-        self.pop_slice_waiting(values, Some(deadline))
-    }
-
     fn pop_slice_waiting(&mut self, values: &mut [T], deadline: Option<Instant>) -> Result<usize, RingError> {
         if values.is_empty() {
             return Ok(0);
@@ -317,6 +266,7 @@ impl<T: Payload> LendsValue<T> for Consumer<T> {
     }
 }
 
+pops_values!(impl [<T: Payload>] Consumer<T>, peeks: ValueView, end: "the producer has closed and all is popped");
 consumer_side!(impl [<T: Payload>] Consumer<T>, ring: Ring<T>);
 
 /// Looks whether anything is published at the cursor, and notes up to where.
@@ -329,13 +279,4 @@ fn look<T: Payload>(cursor: &Cursor<T>, available: &mut u64) -> Result<bool, Rin
         *available = published;
     }
     Ok(ahead)
-}
-
-/// The producer's close is the end of the stream to those who wait for more.
-pub(crate) fn end_is_none<T>(result: Result<T, RingError>) -> Result<Option<T>, RingError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(RingError::Closed(Side::Producer)) => Ok(None),
-        Err(error) => Err(error),
-    }
 }

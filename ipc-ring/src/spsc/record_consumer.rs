@@ -5,13 +5,13 @@ use std::time::Instant;
 use ipc_core::sync::Ordering;
 use ipc_core::{Error, Segment};
 
-use super::consumer::end_is_none;
 use super::endpoint::Endpoint;
 use super::ring::RecordRing;
 use super::sides::consumer_side;
 use super::stats::{CONSUMED, Counted};
-use crate::error::{RingError, Side};
+use crate::error::{RingError, Side, end_is_none};
 use crate::record::{self, Bytes, Cursor, Found, Takes, pop_each};
+use crate::sides::pops_records;
 
 /// The consumer's side of a [`RecordRing`]: one in all processes at a time.
 ///
@@ -89,14 +89,16 @@ impl RecordConsumer {
         self.cursor.look()?.ok_or(gone)
     }
 
-    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Found, RingError> {
-        match self.find() {
+    /// As [`find`](Self::find), waiting for a record; `None` at the end of the stream.
+    fn find_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<Found>, RingError> {
+        let found = match self.find() {
             Err(RingError::Empty) => {
                 let Self { endpoint, cursor, .. } = self;
                 endpoint.wait(deadline, || cursor.look())
             }
             done => done,
-        }
+        };
+        end_is_none(found)
     }
 
     /// Lends a view of the next record in place, if there is one. [`View::release`] goes on to the next; dropping the view does not.
@@ -119,7 +121,7 @@ impl RecordConsumer {
     /// [`RingError::PeerDied`] if the producer is dead, [`RingError::PeerGaveUp`] if it left in a panic, in both cases after all that it had
     /// committed; [`RingError::Cancelled`], [`RingError::WrongProcess`], [`RingError::Corrupted`].
     pub fn peek(&mut self) -> Result<Option<View<'_>>, RingError> {
-        self.peek_waiting(None)
+        Ok(self.find_waiting(None)?.map(|found| View::new(self, found)))
     }
 
     /// As [`peek`](Self::peek), until a deadline.
@@ -128,12 +130,7 @@ impl RecordConsumer {
     ///
     /// As [`peek`](Self::peek), and [`RingError::TimedOut`].
     pub fn peek_deadline(&mut self, deadline: Instant) -> Result<Option<View<'_>>, RingError> {
-        self.peek_waiting(Some(deadline))
-    }
-
-    fn peek_waiting(&mut self, deadline: Option<Instant>) -> Result<Option<View<'_>>, RingError> {
-        let found = self.find_waiting(deadline);
-        Ok(end_is_none(found)?.map(|found| View::new(self, found)))
+        Ok(self.find_waiting(Some(deadline))?.map(|found| View::new(self, found)))
     }
 
     /// Pops a record if there is one: `record` then holds exactly its bytes. Returns its length. Its room in the ring is free when it is
@@ -146,31 +143,6 @@ impl RecordConsumer {
         record.clear();
         let found = self.find()?;
         self.pop_found(found, record)
-    }
-
-    /// Pops a record, waiting for one as [`peek`](Self::peek) does: `record` then holds exactly its bytes. Returns its length, or
-    /// `None` if the producer has closed and all is taken.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek), and [`RingError::OutOfMemory`]; `record` is empty, then.
-    pub fn pop(&mut self, record: &mut Vec<u8>) -> Result<Option<usize>, RingError> {
-        self.pop_waiting(record, None)
-    }
-
-    /// As [`pop`](Self::pop), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop`](Self::pop), and [`RingError::TimedOut`].
-    pub fn pop_deadline(&mut self, record: &mut Vec<u8>, deadline: Instant) -> Result<Option<usize>, RingError> {
-        self.pop_waiting(record, Some(deadline))
-    }
-
-    fn pop_waiting(&mut self, record: &mut Vec<u8>, deadline: Option<Instant>) -> Result<Option<usize>, RingError> {
-        record.clear();
-        let found = self.find_waiting(deadline);
-        end_is_none(found)?.map(|found| self.pop_found(found, record)).transpose()
     }
 
     pub(crate) fn pop_found(&mut self, found: Found, record: &mut Vec<u8>) -> Result<usize, RingError> {
@@ -192,50 +164,15 @@ impl RecordConsumer {
             return Ok(0);
         }
         let found = self.find()?;
+        self.pop_found_slice(found, most, each)
+    }
+
+    fn pop_found_slice(&mut self, found: Found, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
         pop_each(self, found, most, each)
-    }
-
-    /// As [`try_pop_slice`](Self::try_pop_slice), waiting for the first record as [`peek`](Self::peek) does; 0 if the producer has closed and
-    /// all is taken, or `most` is 0.
-    ///
-    /// # Errors
-    ///
-    /// As [`peek`](Self::peek).
-    pub fn pop_slice(&mut self, most: usize, each: impl FnMut(&[u8])) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, None)
-    }
-
-    /// As [`pop_slice`](Self::pop_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`pop_slice`](Self::pop_slice), and [`RingError::TimedOut`].
-    pub fn pop_slice_deadline(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Instant,
-    ) -> Result<usize, RingError> {
-        self.pop_slice_waiting(most, each, Some(deadline))
-    }
-
-    fn pop_slice_waiting(
-        &mut self,
-        most: usize,
-        each: impl FnMut(&[u8]),
-        deadline: Option<Instant>,
-    ) -> Result<usize, RingError> {
-        if most == 0 {
-            return Ok(0);
-        }
-        let waited = self.find_waiting(deadline);
-        match end_is_none(waited)? {
-            Some(found) => pop_each(self, found, most, each),
-            None => Ok(0),
-        }
     }
 }
 
+pops_records!(impl RecordConsumer, as: peek, end: "the producer has closed and all is taken");
 consumer_side!(impl [] RecordConsumer, ring: RecordRing);
 
 impl Takes for RecordConsumer {

@@ -13,6 +13,7 @@ use super::stats::{Counted, PUBLISHED};
 use crate::error::{PushError, RingError, Side};
 use crate::lanes::LONGEST;
 use crate::record::{self, Bytes, CONTROL, Commits, Lends, Place, Writer};
+use crate::sides::pushes_records;
 
 const LINE: u64 = CACHE_LINE as u64;
 /// With the padding before it a record that is longer does not say in its claim how long it is.
@@ -77,26 +78,7 @@ impl RecordProducer {
         Ok(Grant::new(self, place, len))
     }
 
-    /// As [`try_claim`](Self::try_claim), waiting for room as long as a living consumer may make some, or none has come yet.
-    ///
-    /// # Errors
-    ///
-    /// As [`try_claim`](Self::try_claim), [`RingError::PeerDied`] if the ring is full and the consumer dead, [`RingError::Cancelled`];
-    /// never [`RingError::Full`].
-    pub fn claim(&mut self, len: usize) -> Result<Grant<'_>, RingError> {
-        self.claim_waiting(len, None)
-    }
-
-    /// As [`claim`](Self::claim), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`claim`](Self::claim), and [`RingError::TimedOut`].
-    pub fn claim_deadline(&mut self, len: usize, deadline: Instant) -> Result<Grant<'_>, RingError> {
-        self.claim_waiting(len, Some(deadline))
-    }
-
-    fn claim_waiting(&mut self, len: usize, deadline: Option<Instant>) -> Result<Grant<'_>, RingError> {
+    pub(crate) fn claim_waiting(&mut self, len: usize, deadline: Option<Instant>) -> Result<Grant<'_>, RingError> {
         let place = self.find_room_waiting(len, deadline)?;
         Ok(Grant::new(self, place, len))
     }
@@ -115,36 +97,13 @@ impl RecordProducer {
     #[inline]
     pub fn try_push(&mut self, record: &[u8]) -> Result<(), RingError> {
         let place = self.find_room(record.len())?;
-        self.write(place, record);
-        self.endpoint.wake_other();
-        self.endpoint.check_pages()
-    }
-
-    /// Pushes a record, waiting for room as [`claim`](Self::claim) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`claim`](Self::claim).
-    #[inline]
-    pub fn push(&mut self, record: &[u8]) -> Result<(), RingError> {
-        self.push_waiting(record, None)
-    }
-
-    /// As [`push`](Self::push), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push), and [`RingError::TimedOut`].
-    pub fn push_deadline(&mut self, record: &[u8], deadline: Instant) -> Result<(), RingError> {
-        self.push_waiting(record, Some(deadline))
+        self.push_at(place, record)
     }
 
     #[inline]
-    fn push_waiting(&mut self, record: &[u8], deadline: Option<Instant>) -> Result<(), RingError> {
+    pub(crate) fn push_waiting(&mut self, record: &[u8], deadline: Option<Instant>) -> Result<(), RingError> {
         let place = self.find_room_waiting(record.len(), deadline)?;
-        self.write(place, record);
-        self.endpoint.wake_other();
-        self.endpoint.check_pages()
+        self.push_at(place, record)
     }
 
     /// Pushes as many of the records as there is room for, all published together, and returns how many that was.
@@ -156,27 +115,12 @@ impl RecordProducer {
         record::try_push_slice(self, records)
     }
 
-    /// Pushes all the records, waiting for room as [`push`](Self::push) does; those for which there is room together are published
-    /// together.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push); the error's value is how many were pushed.
-    pub fn push_slice<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), PushError<usize>> {
-        record::push_slice(self, records, None)
-    }
-
-    /// As [`push_slice`](Self::push_slice), until a deadline.
-    ///
-    /// # Errors
-    ///
-    /// As [`push_slice`](Self::push_slice), and [`RingError::TimedOut`].
-    pub fn push_slice_deadline<R: AsRef<[u8]>>(
+    pub(crate) fn push_slice_waiting<R: AsRef<[u8]>>(
         &mut self,
         records: &[R],
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> Result<(), PushError<usize>> {
-        record::push_slice(self, records, Some(deadline))
+        record::push_slice(self, records, deadline)
     }
 
     /// Where consumers are many, tells those who claim the record that is about to be committed how long it is.
@@ -186,6 +130,18 @@ impl RecordProducer {
             claims.note_long(claims.spot(self.writer.position()), positions);
         }
     }
+}
+
+pushes_records! {
+    impl [] RecordProducer, together: "those for which there is room together are published together";
+
+    /// As [`try_claim`](Self::try_claim), waiting for room as long as a living consumer may make some, or none has come yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_claim`](Self::try_claim), [`RingError::PeerDied`] if the ring is full and the consumer dead, [`RingError::Cancelled`];
+    /// never [`RingError::Full`].
+    pub fn claim;
 }
 
 producer_side!(impl [] RecordProducer, ring: RecordRing);

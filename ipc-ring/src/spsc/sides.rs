@@ -9,6 +9,12 @@ macro_rules! producer_side {
             makes: "a ring of this capacity", takes: "claims this side of it",
             fails: "[`Error::RoleHeld`] if a living producer has it"
         );
+        crate::sides::producer_leaves!(
+            impl [$($generics)*] $handle, by: endpoint,
+            closes: "the consumer pops what is there, then gets the end",
+            gives_up: "the consumer gets what was published, then [`RingError::PeerGaveUp`]",
+            hands_over: "the consumer waits for another producer"
+        );
         crate::sides::waits!(impl [$($generics)*] $handle, by: endpoint);
         crate::sides::has_consumer!(impl [$($generics)*] $handle, by: endpoint);
 
@@ -40,32 +46,6 @@ macro_rules! producer_side {
                     crate::presence::Presence::GaveUp => RingError::PeerGaveUp(Side::Consumer),
                     crate::presence::Presence::Awaited | crate::presence::Presence::Held(_) => RingError::Full,
                 }
-            }
-
-            /// Says that no more will come: the consumer pops what is there, then gets the end. The same as dropping the producer.
-            pub fn close(self) {}
-
-            /// Leaves without having sent everything: the consumer gets what was published, then [`RingError::PeerGaveUp`].
-            pub fn give_up(mut self) {
-                self.leave(crate::presence::Leaving::GivingUp);
-            }
-
-            /// Lets go of this side without closing: the consumer waits for another producer.
-            pub fn hand_over(mut self) {
-                self.leave(crate::presence::Leaving::HandingOver);
-            }
-
-            fn leave(&mut self, leaving: crate::presence::Leaving) {
-                if self.endpoint.is_held() {
-                    self.leave_hint();
-                    self.endpoint.leave(leaving);
-                }
-            }
-        }
-
-        impl $($generics)* Drop for $handle {
-            fn drop(&mut self) {
-                self.leave(crate::presence::Leaving::for_drop());
             }
         }
     };

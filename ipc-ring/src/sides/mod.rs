@@ -2,6 +2,9 @@
 //!
 //! Macros, because each handle has these as methods of its own, which nobody has to import a trait for. What they do is done by what they are given.
 
+mod pops;
+mod pushes;
+
 /// `create`, `open` and `open_or_create`: the ring's own, and then one of its sides, `by` a method of the ring. `with` are the parameters that say how large it is to be.
 macro_rules! made {
     (
@@ -114,4 +117,43 @@ macro_rules! has_producers {
     };
 }
 
-pub(crate) use {has_consumer, has_producers, made, waits};
+/// How a producer of a ring with one at a time leaves: `by` what has the methods `is_held` and `leave`. Needs `leave_hint` as a method. `closes`, `gives_up` and `hands_over` are what becomes of
+/// who consumes.
+macro_rules! producer_leaves {
+    (
+        impl [$($generics:tt)*] $handle:ty, by: $by:ident,
+        closes: $closes:literal, gives_up: $gives_up:literal, hands_over: $hands_over:literal
+    ) => {
+        impl $($generics)* $handle {
+            #[doc = concat!("Says that no more will come: ", $closes, ". The same as dropping the producer.")]
+            pub fn close(self) {}
+
+            #[doc = concat!("Leaves without having sent everything: ", $gives_up, ".")]
+            pub fn give_up(mut self) {
+                self.leave(crate::presence::Leaving::GivingUp);
+            }
+
+            #[doc = concat!("Lets go of this side without closing: ", $hands_over, ".")]
+            pub fn hand_over(mut self) {
+                self.leave(crate::presence::Leaving::HandingOver);
+            }
+
+            fn leave(&mut self, leaving: crate::presence::Leaving) {
+                if self.$by.is_held() {
+                    self.leave_hint();
+                    self.$by.leave(leaving);
+                }
+            }
+        }
+
+        impl $($generics)* Drop for $handle {
+            fn drop(&mut self) {
+                self.leave(crate::presence::Leaving::for_drop());
+            }
+        }
+    };
+}
+
+pub(crate) use pops::{pops_records, pops_values};
+pub(crate) use pushes::{push_in_steps, pushes_records, pushes_values};
+pub(crate) use {has_consumer, has_producers, made, producer_leaves, waits};
