@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 use ipc_core::{Error, Segment};
 use nix::libc;
 
+use crate::common::objects::{ROOM, find, make};
 use crate::common::{in_memory, names_in, on_disk, role, start};
-use crate::{ROOM, child, find, make, small};
+use crate::{child, small};
 
 #[test]
 fn a_passed_descriptor_attaches_and_other_descriptors_are_refused() {

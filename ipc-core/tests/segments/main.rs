@@ -14,34 +14,17 @@ mod space;
 mod storm;
 mod users;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 
+use common::objects::wait_for_end_of_input;
 use common::{Killed, done, eventually};
 use ipc_core::peer::PeerInfo;
-use ipc_core::segment::PayloadType;
-use ipc_core::{Object, ObjectKind, Region, Result, Segment, SegmentOptions};
-use nix::unistd::{Pid, geteuid};
+use ipc_core::{Segment, SegmentOptions};
+use nix::unistd::Pid;
 
-const KIND: ObjectKind = ObjectKind { name: "test object", code: 0x7e57 };
-const ROOM: u64 = 1 << 16;
-
-/// A small segment's options, by name in a directory.
+/// A small segment's options, by name in a directory, for so few objects that the tests can have them all.
 fn small(directory: &Path, name: &str) -> SegmentOptions {
-    Segment::named(name).directory(directory).size(ROOM).peers(8).objects(4)
-}
-
-fn make(segment: &Segment, name: &str, size: u64) -> Result<Object> {
-    segment.create_object(name, KIND, PayloadType::of::<u64>(), size, |_| ())
-}
-
-fn find(segment: &Segment, name: &str) -> Result<Object> {
-    segment.open_object(name, KIND, PayloadType::of::<u64>())
-}
-
-fn words(region: &Region) -> impl Iterator<Item = &AtomicU64> {
-    (0..region.len() / 8).map(|index| region.u64_at(8 * index))
+    common::objects::small(directory, name).objects(4)
 }
 
 fn pid_of(child: &Killed) -> Pid {
@@ -75,28 +58,9 @@ fn child(role: &str, argument: &str) -> ! {
     done()
 }
 
-/// Ends when whoever started this process closes its input, or ends itself.
-fn wait_for_end_of_input() {
-    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
-}
-
-/// Says what could not be tried; `true` if this user may do what only root may.
-fn is_root(what: &str) -> bool {
-    let root = geteuid().is_root();
-    if !root {
-        eprintln!("skipped: {what}, which takes root");
-    }
-    root
-}
-
 /// A dead segment's path and bytes.
 fn dead_segment(directory: &Path) -> (PathBuf, Vec<u8>) {
     let path = small(directory, "segment").create().unwrap().path();
     let bytes = std::fs::read(&path).unwrap();
     (path, bytes)
-}
-
-/// Bytes of a page.
-fn page() -> u64 {
-    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).unwrap().unwrap() as u64
 }

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use ipc_core::{Error, Segment, SegmentOptions};
 
+use crate::common::objects::{ROOM, find, make};
 use crate::common::{in_memory, names_in, on_disk};
-use crate::{ROOM, find, make, small};
+use crate::small;
 
 #[test]
 fn names_that_cannot_be_are_refused_and_nothing_is_made() {

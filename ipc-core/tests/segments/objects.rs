@@ -13,8 +13,9 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::common::objects::{KIND, ROOM, find, make, words};
 use crate::common::{in_memory, role, start};
-use crate::{KIND, ROOM, child, find, make, small, words};
+use crate::{child, small};
 
 #[test]
 fn objects_are_found_by_name_kind_and_type_or_refused_with_both() {

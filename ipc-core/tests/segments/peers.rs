@@ -12,8 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{ForkResult, fork};
 
+use crate::common::objects::{ROOM, find, make, wait_for_end_of_input};
 use crate::common::{Killed, command, eventually, in_memory, names_in, role, start};
-use crate::{ROOM, child, find, make, peer_of, pid_of, small, wait_for_end_of_input};
+use crate::{child, peer_of, pid_of, small};
 
 #[test]
 fn a_killed_peer_is_dead_and_its_place_is_taken_again() {

@@ -6,8 +6,9 @@ use std::os::unix::fs::{FileTypeExt, symlink};
 use ipc_core::{Error, Segment};
 use nix::sys::stat::Mode;
 
+use crate::common::objects::page;
 use crate::common::{names_in, on_disk};
-use crate::{dead_segment, page, small};
+use crate::{dead_segment, small};
 
 #[test]
 fn replacing_does_not_touch_what_is_no_segment() {

@@ -3,8 +3,9 @@
 use ipc_core::{Error, Segment};
 use std::fs;
 
+use crate::common::objects::{ROOM, make};
 use crate::common::{in_memory, names_in, on_disk, role, start};
-use crate::{ROOM, child, make, peer_of, small};
+use crate::{child, peer_of, small};
 
 #[test]
 fn removing_a_name_leaves_a_newer_segment_of_that_name_alone() {

@@ -1,32 +1,14 @@
 //! Full file systems and limits.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 
 use ipc_core::{Error, Segment};
 use nix::sys::resource::{Resource, setrlimit};
 
-use crate::common::{Killed, command, names_in, on_disk, role, start};
-use crate::{ROOM, child, make, page, small, words};
-
-/// Starts `role` with a file system of some size on `directory`, which only the child sees; `None` if that is not permitted.
-fn start_on_file_system(size: &str, directory: &Path, test: &str, role: &str) -> Option<Killed> {
-    let options = format!("size={size}");
-    let mount = ["mount", "-t", "tmpfs", "-o", &options, "tmpfs", directory.to_str()?];
-    let permitted = ["-m", "-Urm"].into_iter().find(|namespaces| {
-        let probe = Command::new("unshare").arg(namespaces).args(mount).stderr(Stdio::null()).status();
-        probe.is_ok_and(|status| status.success())
-    });
-    let Some(namespaces) = permitted else {
-        eprintln!("skipped: a full file system, for want of permission to mount one");
-        return None;
-    };
-    let program = std::env::current_exe().unwrap();
-    let script = r#"mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@""#;
-    let before = [namespaces, "sh", "-c", script, "sh", &options, directory.to_str()?, program.to_str()?];
-    Some(Killed(command(Path::new("unshare"), &before, test, role, directory).spawn().unwrap()))
-}
+use crate::common::objects::{ROOM, make, page, start_on_file_system, words};
+use crate::common::{names_in, on_disk, role, start};
+use crate::{child, small};
 
 #[test]
 fn a_full_file_system_is_an_error_that_leaves_nothing_and_room_for_less() {

@@ -9,8 +9,9 @@ use std::time::Duration;
 use ipc_core::{Error, Segment};
 use nix::libc;
 
+use crate::common::objects::{find, make};
 use crate::common::{Killed, eventually, in_memory, names_in, on_disk, role, start};
-use crate::{child, find, make, small};
+use crate::{child, small};
 
 const COUNTS: [&str; 4] = ["created", "opened", "removed", "wrong"];
 

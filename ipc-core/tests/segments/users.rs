@@ -10,8 +10,9 @@ use ipc_core::{Error, Segment};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
+use crate::common::objects::{ROOM, is_root};
 use crate::common::{Killed, command, in_memory, names_in, on_disk, role};
-use crate::{ROOM, child, dead_segment, is_root, small};
+use crate::{child, dead_segment, small};
 
 #[test]
 fn another_owners_segment_is_refused_unless_that_owner_is_expected() {
