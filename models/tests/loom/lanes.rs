@@ -7,7 +7,11 @@ use ipc_core::wait::WaitStrategy;
 use ipc_ring::mpsc::{Consumer, Options, Producer, RecordRing, Ring};
 use ipc_ring::{RingError, Side};
 use loom::thread;
-use models::{Line, Numbered, attach_again, check, check_deaths, check_within, lanes, record, segment};
+use models::{Line, Numbered, attach_again, check, check_deaths, check_within, lanes, segment};
+
+use crate::rings::{
+    asleep_until_records_end, asleep_until_the_end, asleep_when_full, asleep_with_two_producers, changes_hands,
+};
 
 /// The first lane's turn, and the second one empty.
 fn begun<T: Numbered>(consumer: &mut Consumer<T>, first: &mut Producer<T>) {
@@ -116,30 +120,14 @@ fn lanes_announced_again() {
 
 /// The consumer sleeps until there is something, and until the end.
 fn asleep(values: u64) -> bool {
-    let (ring, mut consumer) = lanes::<u64>(4);
-    let mut producer = ring.producer().unwrap();
-    let pushing = thread::spawn(move || (1..=values).for_each(|number| producer.try_push(number).unwrap()));
-    for number in 1..=values {
-        assert_eq!(consumer.pop(), Ok(Some(number)));
-    }
-    assert_eq!(consumer.pop(), Ok(None));
-    pushing.join().unwrap();
-    true
+    let (ring, consumer) = lanes::<u64>(4);
+    asleep_until_the_end!(ring.producer().unwrap(), consumer, values, u64::number)
 }
 
-/// As above, with two producers, one of which is another thread's.
+/// As above, with two producers, each another thread's.
 fn asleep_with_two() -> bool {
-    let (ring, mut consumer) = lanes::<u64>(4);
-    let (mut first, mut second) = (ring.producer().unwrap(), ring.producer().unwrap());
-    let one = thread::spawn(move || first.try_push(1).unwrap());
-    let two = thread::spawn(move || second.try_push(2).unwrap());
-    let mut popped = [consumer.pop().unwrap().unwrap(), consumer.pop().unwrap().unwrap()];
-    popped.sort_unstable();
-    assert_eq!(popped, [1, 2]);
-    assert_eq!(consumer.pop(), Ok(None));
-    one.join().unwrap();
-    two.join().unwrap();
-    true
+    let (ring, consumer) = lanes::<u64>(4);
+    asleep_with_two_producers!(ring, consumer)
 }
 
 /// A lane that is not looked at, and a consumer that sleeps.
@@ -171,25 +159,10 @@ fn lanes_asleep_with_two_producers() {
 
 /// The producer of a full lane sleeps until the consumer acknowledges.
 fn asleep_when_full() -> bool {
-    let (ring, mut consumer) = lanes::<Line>(1);
+    let (ring, consumer) = lanes::<Line>(1);
     let mut producer = ring.producer().unwrap();
     producer.set_strategy(WaitStrategy::sleep());
-    let mut first = 1;
-    while producer.try_push(Line::number(first)).is_ok() {
-        first += 1;
-    }
-    let pushing = thread::spawn(move || {
-        producer.push(Line::number(first)).unwrap();
-        producer
-    });
-    for number in 1..first {
-        assert_eq!(consumer.try_pop(), Ok(Line::number(number)));
-    }
-    consumer.acknowledge();
-    let producer = pushing.join().unwrap();
-    assert_eq!(consumer.try_pop(), Ok(Line::number(first)));
-    drop((producer, consumer));
-    true
+    asleep_when_full!(producer, consumer, 1)
 }
 
 #[test]
@@ -227,22 +200,9 @@ fn lanes_come() {
 /// Records go the same way.
 fn records_asleep() -> bool {
     let ring = RecordRing::create(&segment(), "ring", Options::new(64).lanes(2)).unwrap();
-    let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
+    let (producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
     consumer.set_strategy(WaitStrategy::sleep());
-    let pushing = thread::spawn(move || {
-        producer.push(&record(1, 2)).unwrap();
-        let mut grant = producer.claim(16).unwrap();
-        grant.write_at(0, &record(2, 2)).unwrap();
-        grant.commit().unwrap();
-    });
-    let mut bytes = Vec::new();
-    for number in 1..=2 {
-        assert_eq!(consumer.pop(&mut bytes), Ok(Some(16)));
-        assert_eq!(bytes, record(number, 2));
-    }
-    assert_eq!(consumer.pop(&mut bytes), Ok(None));
-    pushing.join().unwrap();
-    true
+    asleep_until_records_end!(producer, consumer, false)
 }
 
 #[test]
@@ -354,21 +314,8 @@ fn lanes_killed_consumer() {
 
 /// Somebody is there at every moment: who comes to a lane that the consumer may have looked at already, before the last one in the other lane leaves.
 fn changes_hands() -> bool {
-    let (ring, mut consumer) = lanes::<u64>(4);
-    consumer.expect_producers(2);
-    let (first, second) = (ring.producer().unwrap(), ring.producer().unwrap());
-    drop(first);
-    let looking = thread::spawn(move || {
-        let told = consumer.try_pop();
-        assert_eq!(told, Err(RingError::Empty), "somebody is there");
-        consumer
-    });
-    let third = ring.producer().unwrap();
-    assert_eq!(third.lane(), 0);
-    drop(second);
-    let mut consumer = looking.join().unwrap();
-    drop(third);
-    consumer.try_pop() == Err(RingError::Closed(Side::Producer))
+    let (ring, consumer) = lanes::<u64>(4);
+    changes_hands!(ring, consumer, lane)
 }
 
 #[test]

@@ -10,6 +10,8 @@ use ipc_ring::{RingError, Side};
 use loom::thread;
 use models::{Line, Numbered, attach_again, check, check_deaths, check_within, in_order, record, segment};
 
+use crate::rings::{asleep_until_the_end, asleep_when_full, asleep_with_two_producers, changes_hands};
+
 /// Takes what is there, in at most so many attempts: of each place the numbers in their order. Returns how many came.
 fn pop_some<T: Numbered>(consumer: &mut Consumer<T>, next: &mut [u64; 2], attempts: usize) -> u64 {
     let mut popped = 0;
@@ -499,15 +501,8 @@ fn ordered_killed_consumer() {
 
 /// The consumer sleeps until there is something, and until the end.
 fn asleep(values: u64) -> bool {
-    let (ring, mut consumer) = in_order::<u64>(&segment(), 4);
-    let mut producer = ring.producer().unwrap();
-    let pushing = thread::spawn(move || push_all(&mut producer, values));
-    for number in 1..=values {
-        assert_eq!(consumer.pop(), Ok(Some(number)));
-    }
-    assert_eq!(consumer.pop(), Ok(None));
-    pushing.join().unwrap();
-    true
+    let (ring, consumer) = in_order::<u64>(&segment(), 4);
+    asleep_until_the_end!(ring.producer().unwrap(), consumer, values, u64::number)
 }
 
 /// What becomes of a claim behind which the consumer sleeps.
@@ -554,17 +549,8 @@ fn ordered_asleep_behind_a_claim() {
 
 /// Two producers, each another thread's.
 fn asleep_with_two() -> bool {
-    let (ring, mut consumer) = in_order::<u64>(&segment(), 4);
-    let (mut first, mut second) = (ring.producer().unwrap(), ring.producer().unwrap());
-    let one = thread::spawn(move || first.try_push(1).unwrap());
-    let two = thread::spawn(move || second.try_push(2).unwrap());
-    let mut popped = [consumer.pop().unwrap().unwrap(), consumer.pop().unwrap().unwrap()];
-    popped.sort_unstable();
-    assert_eq!(popped, [1, 2]);
-    assert_eq!(consumer.pop(), Ok(None));
-    one.join().unwrap();
-    two.join().unwrap();
-    true
+    let (ring, consumer) = in_order::<u64>(&segment(), 4);
+    asleep_with_two_producers!(ring, consumer)
 }
 
 #[test]
@@ -574,25 +560,10 @@ fn ordered_asleep_with_two_producers() {
 
 /// A producer sleeps until the consumer acknowledges.
 fn asleep_when_full() -> bool {
-    let (ring, mut consumer) = in_order::<Line>(&segment(), 1);
+    let (ring, consumer) = in_order::<Line>(&segment(), 1);
     let mut producer = ring.producer().unwrap();
     producer.set_strategy(WaitStrategy::sleep());
-    let mut first = 1;
-    while producer.try_push(Line::number(first)).is_ok() {
-        first += 1;
-    }
-    let pushing = thread::spawn(move || {
-        producer.push(Line::number(first)).unwrap();
-        producer
-    });
-    for number in 1..first {
-        assert_eq!(consumer.try_pop(), Ok(Line::number(number)));
-    }
-    consumer.acknowledge();
-    let producer = pushing.join().unwrap();
-    assert_eq!(consumer.try_pop(), Ok(Line::number(first)));
-    drop((producer, consumer));
-    true
+    asleep_when_full!(producer, consumer, 1)
 }
 
 #[test]
@@ -602,21 +573,8 @@ fn ordered_asleep_when_full() {
 
 /// Somebody is there at every moment: who comes to a place that the consumer may have looked at already, before the last one in the other place leaves.
 fn changes_hands() -> bool {
-    let (ring, mut consumer) = in_order::<u64>(&segment(), 4);
-    consumer.expect_producers(2);
-    let (first, second) = (ring.producer().unwrap(), ring.producer().unwrap());
-    drop(first);
-    let looking = thread::spawn(move || {
-        let told = consumer.try_pop();
-        assert_eq!(told, Err(RingError::Empty), "somebody is there");
-        consumer
-    });
-    let third = ring.producer().unwrap();
-    assert_eq!(third.place(), 0);
-    drop(second);
-    let mut consumer = looking.join().unwrap();
-    drop(third);
-    consumer.try_pop() == Err(RingError::Closed(Side::Producer))
+    let (ring, consumer) = in_order::<u64>(&segment(), 4);
+    changes_hands!(ring, consumer, place)
 }
 
 #[test]

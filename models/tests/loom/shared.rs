@@ -10,6 +10,8 @@ use ipc_ring::mpmc::{Consumer, Options, RecordRing, Ring};
 use loom::thread;
 use models::{Line, Numbered, attach_again, check, check_deaths, check_within, record, segment};
 
+use crate::rings::changes_hands;
+
 fn ring<T: Numbered>(capacity: usize) -> Ring<T> {
     Ring::create(&segment(), "ring", Options::new(capacity).lanes(1).consumers(2)).unwrap()
 }
@@ -521,21 +523,8 @@ fn shared_records() {
 /// Somebody is there at every moment: who comes to a lane that the consumer may have looked at already, before the last one in the other lane leaves.
 fn changes_hands() -> bool {
     let ring = Ring::<u64>::create(&segment(), "ring", Options::new(1).lanes(2).consumers(1)).unwrap();
-    let mut consumer = ring.consumer().unwrap();
-    consumer.expect_producers(2);
-    let (first, second) = (ring.producer().unwrap(), ring.producer().unwrap());
-    drop(first);
-    let looking = thread::spawn(move || {
-        let told = consumer.try_pop();
-        assert_eq!(told, Err(RingError::Empty), "somebody is there");
-        consumer
-    });
-    let third = ring.producer().unwrap();
-    assert_eq!(third.lane(), 0);
-    drop(second);
-    let mut consumer = looking.join().unwrap();
-    drop(third);
-    consumer.try_pop() == Err(RingError::Closed(ipc_ring::Side::Producer))
+    let consumer = ring.consumer().unwrap();
+    changes_hands!(ring, consumer, lane)
 }
 
 #[test]

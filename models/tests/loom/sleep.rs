@@ -6,16 +6,12 @@ use ipc_ring::{RingError, Side};
 use loom::thread;
 use models::{Line, Numbered, check, pair, record, record_pair};
 
+use crate::rings::{asleep_until_records_end, asleep_until_the_end, asleep_when_full};
+
 /// The consumer sleeps until there is something, and until the end.
 fn asleep_when_empty<T: Numbered>(values: u64) -> bool {
-    let (mut producer, mut consumer) = pair::<T>(4);
-    let pushing = thread::spawn(move || (1..=values).for_each(|number| producer.try_push(T::number(number)).unwrap()));
-    for number in 1..=values {
-        assert_eq!(consumer.pop(), Ok(Some(T::number(number))));
-    }
-    assert_eq!(consumer.pop(), Ok(None));
-    pushing.join().unwrap();
-    true
+    let (producer, consumer) = pair::<T>(4);
+    asleep_until_the_end!(producer, consumer, values, T::number)
 }
 
 #[test]
@@ -26,27 +22,8 @@ fn sleep_consumer() {
 
 /// The producer of a full ring sleeps until the consumer acknowledges.
 fn asleep_when_full(values: u64) -> bool {
-    let (mut producer, mut consumer) = pair::<Line>(1);
-    let mut first = 1;
-    while producer.try_push(Line::number(first)).is_ok() {
-        first += 1;
-    }
-    let pushing = thread::spawn(move || {
-        for number in first..first + values {
-            producer.push(Line::number(number)).unwrap();
-        }
-        producer
-    });
-    for number in 1..first {
-        assert_eq!(consumer.try_pop(), Ok(Line::number(number)));
-    }
-    consumer.acknowledge();
-    let producer = pushing.join().unwrap();
-    for number in first..first + values {
-        assert_eq!(consumer.try_pop(), Ok(Line::number(number)));
-    }
-    drop((producer, consumer));
-    true
+    let (producer, consumer) = pair::<Line>(1);
+    asleep_when_full!(producer, consumer, values)
 }
 
 #[test]
@@ -104,26 +81,8 @@ fn sleep_slices() {
 
 /// As above, of records; both ways in which they are published.
 fn records_asleep(slices: bool) -> bool {
-    let (mut producer, mut consumer) = record_pair(64);
-    let records = [1, 2].map(|number| record(number, 2));
-    let pushing = thread::spawn(move || {
-        if slices {
-            producer.push_slice(&records).unwrap();
-        } else {
-            producer.push(&records[0]).unwrap();
-            let mut grant = producer.claim(16).unwrap();
-            grant.write_at(0, &records[1]).unwrap();
-            grant.commit().unwrap();
-        }
-    });
-    let mut bytes = Vec::new();
-    for number in 1..=2 {
-        assert_eq!(consumer.pop(&mut bytes), Ok(Some(16)));
-        assert_eq!(bytes, record(number, 2));
-    }
-    assert_eq!(consumer.pop(&mut bytes), Ok(None));
-    pushing.join().unwrap();
-    true
+    let (producer, consumer) = record_pair(64);
+    asleep_until_records_end!(producer, consumer, slices)
 }
 
 #[test]

@@ -11,6 +11,7 @@ use loom::thread;
 use models::{Line, Numbered, attach_again, check, check_deaths, record, segment, words};
 
 use crate::records;
+use crate::rings::unless_held;
 use crate::typed::{pop_some, push_some};
 
 /// A producer is killed after so many accesses, while the consumer pops; its successor goes on at its position. The consumer sees each number once.
@@ -34,12 +35,7 @@ fn killed_producer<T: Numbered>(capacity: usize, values: u64, slices: bool, acce
         .is_none()
     });
     let next = pop_some(&mut consumer, 1, 2);
-    // Also while the other one still has its role, or is just letting go of it.
-    let successor = match ring.producer() {
-        Ok(successor) => Some(successor),
-        Err(Error::RoleHeld { .. }) => None,
-        Err(error) => panic!("{error}"),
-    };
+    let successor = unless_held(ring.producer());
     let killed = dying.join().unwrap();
     let mut successor = successor.unwrap_or_else(|| ring.producer().unwrap());
     let from = successor.position() + 1;
@@ -83,11 +79,7 @@ fn killed_consumer<T: Numbered>(capacity: usize, values: u64, accesses: usize) -
         .is_none()
     });
     let pushed = push_some(&mut producer, 3, 3 + values);
-    let successor = match ring.consumer() {
-        Ok(successor) => Some(successor),
-        Err(Error::RoleHeld { .. }) => None,
-        Err(error) => panic!("{error}"),
-    };
+    let successor = unless_held(ring.consumer());
     let killed = dying.join().unwrap();
     let mut successor = successor.unwrap_or_else(|| ring.consumer().unwrap());
     let from = successor.position() + 1;
@@ -145,11 +137,7 @@ fn killed_record_producer(way: usize, accesses: usize) -> bool {
         .is_none()
     });
     let next = records::pop_some(&mut consumer, LENGTHS, 5, 1);
-    let successor = match ring.producer() {
-        Ok(successor) => Some(successor),
-        Err(Error::RoleHeld { .. }) => None,
-        Err(error) => panic!("{error}"),
-    };
+    let successor = unless_held(ring.producer());
     let killed = dying.join().unwrap();
     let mut successor = successor.unwrap_or_else(|| ring.producer().unwrap());
     let next = records::pop_some(&mut consumer, LENGTHS, next, 2);
@@ -256,19 +244,14 @@ fn consumer_gave_up() -> bool {
         assert_eq!(consumer.try_pop(), Ok(Line::number(1)));
         consumer.give_up();
     });
-    let came = match ring.consumer() {
-        Ok(mut successor) => {
-            assert_eq!(successor.try_pop(), Ok(Line::number(1)));
-            successor.acknowledge();
-            producer.try_push(Line::number(first)).unwrap();
-            assert_eq!(pop_some(&mut successor, 2, first), first + 1);
-            true
-        }
-        Err(Error::RoleHeld { .. }) => false,
-        Err(error) => panic!("{error}"),
-    };
+    let came = unless_held(ring.consumer()).map(|mut successor| {
+        assert_eq!(successor.try_pop(), Ok(Line::number(1)));
+        successor.acknowledge();
+        producer.try_push(Line::number(first)).unwrap();
+        assert_eq!(pop_some(&mut successor, 2, first), first + 1);
+    });
     leaving.join().unwrap();
-    came
+    came.is_some()
 }
 
 #[test]
@@ -288,18 +271,13 @@ fn producer_handed_over() -> bool {
         drop(grant);
         producer.hand_over();
     });
-    let came = match ring.producer() {
-        Ok(mut successor) => {
-            successor.try_push(&record(2, 8)).unwrap();
-            let lengths = &[8, 1];
-            assert_eq!(records::pop_some(&mut consumer, lengths, 1, 2), 3);
-            true
-        }
-        Err(Error::RoleHeld { .. }) => false,
-        Err(error) => panic!("{error}"),
-    };
+    let came = unless_held(ring.producer()).map(|mut successor| {
+        successor.try_push(&record(2, 8)).unwrap();
+        let lengths = &[8, 1];
+        assert_eq!(records::pop_some(&mut consumer, lengths, 1, 2), 3);
+    });
     leaving.join().unwrap();
-    came
+    came.is_some()
 }
 
 #[test]
