@@ -5,7 +5,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Killed, Named, eventually, role, start};
+use common::storms::{Random, number, record};
+use common::{Killed, Named, eventually, start, test_or};
 use ipc_core::wait::WaitStrategy;
 use ipc_core::{Error, Segment};
 use ipc_ring::broadcast::{
@@ -19,15 +20,9 @@ use nix::unistd::Pid;
 /// Every word says the number.
 type Value = [u64; 9];
 
-fn record(number: u64) -> Vec<u8> {
-    number.to_le_bytes().repeat(1 + (number % 40) as usize)
-}
-
-/// A record's number, if it is whole.
-fn number(record: &[u8]) -> u64 {
-    let number = u64::from_le_bytes(record[..8].try_into().unwrap());
-    assert_eq!(record, self::record(number), "torn");
-    number
+fn number_of(value: Value) -> u64 {
+    assert_eq!(value, [value[0]; 9], "torn");
+    value[0]
 }
 
 fn rings(what: &str, consumers: usize) -> Named {
@@ -38,7 +33,7 @@ fn rings(what: &str, consumers: usize) -> Named {
 }
 
 /// The numbers in order, but for those that were told of as missed, from where the first one was.
-#[derive(Default)]
+#[derive(Debug, Clone, Copy)]
 struct Expected(Option<u64>);
 
 impl Expected {
@@ -50,12 +45,45 @@ impl Expected {
     fn miss(&mut self, missed: u64) {
         self.0 = self.0.map(|next| next + missed);
     }
+
+    /// Sees what `pop` gets, until the producer closes, whoever dies meanwhile; where there is a `lossy` consumer, also what it missed.
+    fn follow(mut self, lossy: bool, mut pop: impl FnMut() -> Result<Option<u64>, RingError>) {
+        loop {
+            match pop() {
+                Ok(Some(number)) => self.see(number),
+                Ok(None) => break,
+                Err(RingError::Lapped { missed }) if lossy => self.miss(missed),
+                Err(RingError::PeerDied { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// As [`Self::follow`], of one try; there may be nothing.
+    fn look(&mut self, lossy: bool, tried: Result<u64, RingError>) {
+        match tried {
+            Ok(number) => self.see(number),
+            Err(RingError::Lapped { missed }) if lossy => self.miss(missed),
+            Err(error) => assert_eq!(error, RingError::Empty),
+        }
+    }
+
+    /// As [`Self::follow`], until the producer's death is told.
+    fn until_death(&mut self, lossy: bool, mut pop: impl FnMut() -> Result<Option<u64>, RingError>) -> RingError {
+        loop {
+            match pop() {
+                Ok(Some(number)) => self.see(number),
+                Err(RingError::Lapped { missed }) if lossy => self.miss(missed),
+                Ok(None) => panic!("it did not close"),
+                Err(error) => break error,
+            }
+        }
+    }
 }
 
 /// What a child of these tests does, until it is killed or the producer closes.
 fn child(role: &str, name: &str) {
     let segment = Segment::named(name).open().unwrap();
-    let mut expected = Expected::default();
     let mut bytes = Vec::new();
     match role {
         "push" => {
@@ -72,58 +100,19 @@ fn child(role: &str, name: &str) {
         }
         "pop" => {
             let mut consumer = Consumer::<Value>::open(&segment, "typed", Start::Oldest).unwrap();
-            expected.0 = Some(consumer.position());
-            loop {
-                match consumer.pop() {
-                    Ok(Some(value)) => {
-                        assert_eq!(value, [value[0]; 9], "torn");
-                        expected.see(value[0]);
-                    }
-                    Ok(None) => break,
-                    Err(RingError::PeerDied { .. }) => {}
-                    Err(error) => panic!("{error}"),
-                }
-            }
+            Expected(Some(consumer.position())).follow(false, || Ok(consumer.pop()?.map(number_of)));
         }
         "pop records" => {
             let mut consumer = RecordConsumer::open(&segment, "records", Start::Oldest).unwrap();
-            loop {
-                match consumer.pop(&mut bytes) {
-                    Ok(Some(_)) => expected.see(number(&bytes)),
-                    Ok(None) => break,
-                    Err(RingError::PeerDied { .. }) => {}
-                    Err(error) => panic!("{error}"),
-                }
-            }
+            Expected(None).follow(false, || Ok(consumer.pop(&mut bytes)?.map(|_| number(&bytes))));
         }
         "watch" => {
             let mut consumer = LossyConsumer::<Value>::open(&segment, "typed", Start::Oldest).unwrap();
-            expected.0 = Some(consumer.position());
-            loop {
-                match consumer.pop() {
-                    Ok(Some(value)) => {
-                        assert_eq!(value, [value[0]; 9], "torn");
-                        expected.see(value[0]);
-                    }
-                    Ok(None) => break,
-                    Err(RingError::Lapped { missed }) => expected.miss(missed),
-                    Err(RingError::PeerDied { .. }) => {}
-                    Err(error) => panic!("{error}"),
-                }
-            }
+            Expected(Some(consumer.position())).follow(true, || Ok(consumer.pop()?.map(number_of)));
         }
         "watch records" => {
             let mut consumer = LossyRecordConsumer::open(&segment, "records", Start::Oldest).unwrap();
-            expected.0 = Some(consumer.number());
-            loop {
-                match consumer.pop(&mut bytes) {
-                    Ok(Some(_)) => expected.see(number(&bytes)),
-                    Ok(None) => break,
-                    Err(RingError::Lapped { missed }) => expected.miss(missed),
-                    Err(RingError::PeerDied { .. }) => {}
-                    Err(error) => panic!("{error}"),
-                }
-            }
+            Expected(Some(consumer.number())).follow(true, || Ok(consumer.pop(&mut bytes)?.map(|_| number(&bytes))));
         }
         // Pops ten and stops for ever, with a place in the table.
         "stall" => {
@@ -139,8 +128,9 @@ fn child(role: &str, name: &str) {
         "sleep" => {
             let mut consumer = Consumer::<Value>::open(&segment, "typed", Start::Now).unwrap();
             consumer.set_strategy(WaitStrategy::sleep());
+            let mut expected = Expected(None);
             while let Some(value) = consumer.pop().unwrap() {
-                expected.see(value[0]);
+                expected.see(number_of(value));
                 consumer.acknowledge();
             }
         }
@@ -158,51 +148,24 @@ fn kill_everyone(test: &str, kills: u64) {
         (records.consumer(Start::Now).unwrap(), records.lossy_consumer(Start::Now).unwrap());
     let roles = ["push", "push records", "pop", "watch", "pop records", "watch records"];
     let mut children: Vec<Killed> = roles.iter().map(|role| start(test, role, &named.name)).collect();
-    let mut next = [0_u64; 4];
-    let mut random = 0x9E37_79B9_7F4A_7C15_u64 ^ u64::from(std::process::id());
+    let mut next = [Expected(Some(0)); 4];
+    let mut random = Random::new();
     let mut bytes = Vec::new();
     for _ in 0..kills {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let victim = (random >> 33) as usize % 9;
+        let victim = random.below(9) as usize;
         // Producers half of the time.
         let victim = if victim >= roles.len() { victim % 2 } else { victim };
-        let until = Instant::now() + Duration::from_micros((random >> 40) % 4000);
+        let until = Instant::now() + Duration::from_micros(random.below(4000));
         // Both streams go on under whoever has them by then.
         let begun = next;
         let patience = Instant::now() + Duration::from_secs(60);
-        while Instant::now() < until || begun.iter().zip(&next).any(|(begun, next)| next <= begun) {
+        while Instant::now() < until || begun.iter().zip(&next).any(|(begun, next)| next.0 <= begun.0) {
             assert!(Instant::now() < patience, "stuck: {begun:?} {next:?} {:?}", typed.consumers());
             for _ in 0..20 {
-                match all.try_pop() {
-                    Ok(value) => {
-                        assert_eq!(value, [next[0]; 9], "lost or torn");
-                        next[0] += 1;
-                    }
-                    Err(error) => assert_eq!(error, RingError::Empty),
-                }
-                match some.try_pop() {
-                    Ok(value) => {
-                        assert_eq!(value, [next[1]; 9], "miscounted or torn");
-                        next[1] += 1;
-                    }
-                    Err(RingError::Lapped { missed }) => next[1] += missed,
-                    Err(error) => assert_eq!(error, RingError::Empty),
-                }
-                match all_records.try_pop(&mut bytes) {
-                    Ok(_) => {
-                        assert_eq!(number(&bytes), next[2], "lost");
-                        next[2] += 1;
-                    }
-                    Err(error) => assert_eq!(error, RingError::Empty),
-                }
-                match some_records.try_pop(&mut bytes) {
-                    Ok(_) => {
-                        assert_eq!(number(&bytes), next[3], "miscounted");
-                        next[3] += 1;
-                    }
-                    Err(RingError::Lapped { missed }) => next[3] += missed,
-                    Err(error) => assert_eq!(error, RingError::Empty),
-                }
+                next[0].look(false, all.try_pop().map(number_of));
+                next[1].look(true, some.try_pop().map(number_of));
+                next[2].look(false, all_records.try_pop(&mut bytes).map(|_| number(&bytes)));
+                next[3].look(true, some_records.try_pop(&mut bytes).map(|_| number(&bytes)));
             }
         }
         children.iter_mut().zip(roles).for_each(|(child, role)| {
@@ -217,10 +180,8 @@ const KILLS: &str = "killed_producers_and_consumers_lose_nothing_tear_nothing_an
 
 #[test]
 fn killed_producers_and_consumers_lose_nothing_tear_nothing_and_stop_nobody() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_everyone(KILLS, 30);
+    let test = test_or!(child);
+    kill_everyone(test, 30);
 }
 
 /// `cargo test --release -p ipc-ring --test broadcast_processes -- --ignored`: a minute or two.
@@ -233,13 +194,10 @@ fn a_thousand_killed_producers_and_consumers() {
 
 #[test]
 fn a_stopped_consumer_holds_the_producer_back_and_a_dead_one_does_not() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("broadcast-dead", 2);
     let ring = Ring::<Value>::open(&named.segment, "typed").unwrap();
     let mut producer = ring.producer().unwrap();
-    let test = "a_stopped_consumer_holds_the_producer_back_and_a_dead_one_does_not";
     for round in 0..3 {
         let mut child = start(test, "stall", &named.name);
         eventually("it has a place", || !ring.consumers().is_empty());
@@ -285,13 +243,10 @@ fn a_stopped_consumer_holds_the_producer_back_and_a_dead_one_does_not() {
 /// Found by the suite of faults: each was asked after only when it was the one that left no room, so each of them was waited for in turn.
 #[test]
 fn consumers_that_died_together_are_taken_out_together() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("broadcast-dead-together", 3);
     let ring = Ring::<Value>::open(&named.segment, "typed").unwrap();
     let mut producer = ring.producer().unwrap();
-    let test = "consumers_that_died_together_are_taken_out_together";
     let mut children = Vec::new();
     for place in 0..3 {
         children.push(start(test, "stall", &named.name));
@@ -313,42 +268,22 @@ fn consumers_that_died_together_are_taken_out_together() {
 
 #[test]
 fn a_killed_producer_is_noticed_by_all_and_its_successor_goes_on() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("broadcast-producer", 1);
     let ring = Ring::<Value>::open(&named.segment, "typed").unwrap();
     let (mut all, mut some) = (ring.consumer(Start::Now).unwrap(), ring.lossy_consumer(Start::Now).unwrap());
-    let mut producer = start("a_killed_producer_is_noticed_by_all_and_its_successor_goes_on", "push", &named.name);
+    let mut producer = start(test, "push", &named.name);
     for value in 0..5000 {
         assert_eq!(all.pop(), Ok(Some([value; 9])));
     }
     producer.kill();
-    let mut next = 5000;
-    let error = loop {
-        match all.pop() {
-            Ok(Some(value)) => {
-                assert_eq!(value, [next; 9]);
-                next += 1;
-            }
-            Ok(None) => panic!("it did not close"),
-            Err(error) => break error,
-        }
-    };
+    let mut next = Expected(Some(5000));
+    let error = next.until_death(false, || Ok(all.pop()?.map(number_of)));
     assert!(matches!(error, RingError::PeerDied { side: Side::Producer, peer } if peer.pid == producer.0.id()));
-    let mut seen = 0;
-    let error = loop {
-        match some.pop() {
-            Ok(Some(value)) => {
-                assert_eq!(value, [seen; 9]);
-                seen += 1;
-            }
-            Err(RingError::Lapped { missed }) => seen += missed,
-            Ok(None) => panic!("it did not close"),
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(error, RingError::PeerDied { .. }) && seen == next);
+    let mut seen = Expected(Some(0));
+    let error = seen.until_death(true, || Ok(some.pop()?.map(number_of)));
+    let next = next.0.unwrap();
+    assert!(matches!(error, RingError::PeerDied { .. }) && seen.0 == Some(next));
     assert!(matches!(ring.producer_side(), SideState::Died(_)));
     let mut successor = ring.producer().unwrap();
     assert_eq!(successor.position(), next);
@@ -358,13 +293,11 @@ fn a_killed_producer_is_noticed_by_all_and_its_successor_goes_on() {
 
 #[test]
 fn a_stopped_producer_keeps_its_side() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("broadcast-stopped", 1);
     let ring = Ring::<Value>::open(&named.segment, "typed").unwrap();
     let mut consumer = ring.consumer(Start::Now).unwrap();
-    let child = start("a_stopped_producer_keeps_its_side", "push", &named.name);
+    let child = start(test, "push", &named.name);
     assert!(consumer.pop().unwrap().is_some());
     kill(Pid::from_raw(child.0.id() as i32), Signal::SIGSTOP).unwrap();
     // Longer than a slice: the question after its life is asked, and answered with yes.
@@ -381,13 +314,10 @@ fn a_stopped_producer_keeps_its_side() {
 
 #[test]
 fn sleeping_consumers_are_all_woken_by_each_push() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("broadcast-sleepers", 3);
     let ring = Ring::<Value>::open(&named.segment, "typed").unwrap();
     let mut producer = ring.producer().unwrap();
-    let test = "sleeping_consumers_are_all_woken_by_each_push";
     let children: Vec<_> = (0..3).map(|_| start(test, "sleep", &named.name)).collect();
     eventually("all have a place", || ring.consumers().len() == 3);
     for value in 0..40 {

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Named, eventually, role, scratch, start};
+use common::{Named, eventually, scratch, start, test_or};
 use ipc_core::wait::{Cancel, WaitStrategy};
 use ipc_core::{Error, Payload, Segment};
 use ipc_ring::cell::{Blackboard, Cell, Reader, Versioned, Writer};
@@ -222,10 +222,8 @@ fn kill_writers_and_readers(test: &str, kills: u64) {
 
 #[test]
 fn killed_writers_leave_the_last_whole_value_to_their_successors() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_writers_and_readers("killed_writers_leave_the_last_whole_value_to_their_successors", 20);
+    let test = test_or!(child);
+    kill_writers_and_readers(test, 20);
 }
 
 /// `cargo test --release -p ipc-ring --test cell -- --ignored`: less than a minute.
@@ -238,15 +236,12 @@ fn a_thousand_killed_writers() {
 
 #[test]
 fn many_sleeping_readers_are_woken_by_each_write() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = Named::create("cell-sleepers", 1 << 16);
     let cell = Cell::<Value>::create(&named.segment, "cell").unwrap();
     let mut writer = cell.writer().unwrap();
     // Of three sleepers one says what it saw; the other two are its company on the bell.
     let echo = Cell::<u64>::create(&named.segment, "echo").unwrap();
-    let test = "many_sleeping_readers_are_woken_by_each_write";
     let followers = start(test, "follow", &named.name);
     let mut threads = Vec::new();
     for _ in 0..2 {
@@ -276,12 +271,9 @@ fn many_sleeping_readers_are_woken_by_each_write() {
 
 #[test]
 fn a_stopped_reader_holds_nobody_up_and_a_stopped_writer_keeps_its_side() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = Named::create("cell-stopped", 1 << 16);
     let cell = Cell::<Value>::create(&named.segment, "cell").unwrap();
-    let test = "a_stopped_reader_holds_nobody_up_and_a_stopped_writer_keeps_its_side";
     let stopped = start(test, "read", &named.name);
     kill(Pid::from_raw(stopped.0.id() as i32), Signal::SIGSTOP).unwrap();
     let mut writer = cell.writer().unwrap();

@@ -118,10 +118,7 @@ fn check(path: &Path, journal: &Journal, seen: &mut std::collections::HashMap<u6
 
 #[test]
 fn whoever_is_killed_takes_nothing_along_that_was_acknowledged() {
-    const TEST: &str = "whoever_is_killed_takes_nothing_along_that_was_acknowledged";
-    if let Some((role, argument)) = common::role() {
-        return play(&role, &argument);
-    }
+    let test = common::test_or!(play);
     let kills: u64 = std::env::var("JOURNAL_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(36);
     let directory = directory();
     let path = directory.path().join("segment");
@@ -137,7 +134,7 @@ fn whoever_is_killed_takes_nothing_along_that_was_acknowledged() {
     let (mut seen, mut killed, mut recovered, mut round) = (std::collections::HashMap::new(), 0, 0_u64, 0_u64);
     while killed < kills {
         round += 1;
-        let start = |role: &str, number: u64| common::start(TEST, role, &format!("{} {number}", path.display()));
+        let start = |role: &str, number: u64| common::start(test, role, &format!("{} {number}", path.display()));
         let mut children = vec![start("opener", 0)];
         let appenders = 1 + random(3);
         for number in 0..appenders {

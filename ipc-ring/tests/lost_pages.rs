@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use common::{Named, eventually, role, start, unique_name};
+use common::{Named, eventually, start, test_or, unique_name};
 use ipc_core::wait::WaitStrategy;
 use ipc_core::{Error, Object, ObjectKind, Segment, SegmentOptions};
 use ipc_ring::RingError;
@@ -303,15 +303,13 @@ fn child(role: &str, name: &str) {
 
 #[test]
 fn one_that_sleeps_is_told_without_being_woken() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     for sleeper in ["pop", "push", "drain", "pop records", "peek records", "push records"] {
         for len in [PAGE, 0] {
             let (named, _behind) = rings("sleeper");
             let typed = Ring::<u64>::open(&named.segment, "typed").unwrap();
             let records = RecordRing::open(&named.segment, "records").unwrap();
-            let child = start("one_that_sleeps_is_told_without_being_woken", sleeper, &named.name);
+            let child = start(test, sleeper, &named.name);
             eventually("it sleeps", || {
                 let stats = [typed.stats(), records.stats()];
                 stats.iter().any(|stats| stats.consumer_sleeps + stats.producer_sleeps > 0)

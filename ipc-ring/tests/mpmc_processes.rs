@@ -6,9 +6,9 @@ mod common;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use common::{Killed, Named, eventually, role, start};
+use common::storms::{Random, consumer_died, push_a_few_positions, push_positions, strategy};
+use common::{Killed, Named, eventually, start, test_or};
 use ipc_core::Segment;
-use ipc_core::wait::WaitStrategy;
 use ipc_ring::mpmc::{Consumer, Options, Producer, RecordConsumer, RecordProducer, RecordRing, Ring, SideState};
 use ipc_ring::{RingError, Side, mpsc};
 use nix::sys::signal::{Signal, kill};
@@ -57,19 +57,6 @@ fn next_record(number: u64) -> u64 {
     start + size
 }
 
-fn strategy(seed: u64) -> WaitStrategy {
-    match seed % 3 {
-        0 => WaitStrategy::sleep(),
-        1 => WaitStrategy::spin_then_yield(),
-        _ => WaitStrategy::default(),
-    }
-}
-
-/// Consumers that died have successors soon.
-fn go_on(pushed: Result<(), RingError>) {
-    assert!(matches!(pushed, Ok(()) | Err(RingError::PeerDied { side: Side::Consumer, .. })), "{pushed:?}");
-}
-
 /// What a consumer says goes to one that lives.
 fn say(said: &mut mpsc::Producer<Said>, what: u64, lane: usize, number: u64) {
     said.push([what, lane as u64, number, now()]).unwrap();
@@ -82,20 +69,7 @@ fn child(role: &str, name: &str) {
     match role {
         // Each value says its position in its lane.
         "push" => {
-            let mut producer = Producer::<[u64; 2]>::open(&segment, "typed").unwrap();
-            producer.set_strategy(strategy(seed));
-            loop {
-                let position = producer.position();
-                if (position + seed).is_multiple_of(97) {
-                    let values: Vec<_> = (position..position + 30).map(|position| [position, !position]).collect();
-                    go_on(producer.push_slice(&values).map_err(RingError::from));
-                } else {
-                    go_on(producer.push([position, !position]).map_err(RingError::from));
-                }
-                if (position + seed).is_multiple_of(1009) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
+            push_positions!(Producer::<[u64; 2]>::open(&segment, "typed").unwrap(), 30, slice: 97, pause: 1009)
         }
         "push records" => {
             let mut producer = RecordProducer::open(&segment, "records").unwrap();
@@ -109,10 +83,10 @@ fn child(role: &str, name: &str) {
                             grant.write_at(0, &record).unwrap();
                             grant.commit().unwrap();
                         }
-                        Err(error) => go_on(Err(error)),
+                        Err(error) => assert!(consumer_died(Err(error))),
                     }
                 } else {
-                    go_on(producer.push(&record));
+                    consumer_died(producer.push(&record));
                 }
                 if (number / 32 + seed).is_multiple_of(1009) {
                     std::thread::sleep(Duration::from_millis(1));
@@ -120,11 +94,7 @@ fn child(role: &str, name: &str) {
             }
         }
         "push a few and close" => {
-            let mut producer = Producer::<[u64; 2]>::open(&segment, "typed").unwrap();
-            for _ in 0..20_000 {
-                let position = producer.position();
-                producer.push([position, !position]).unwrap();
-            }
+            push_a_few_positions!(Producer::<[u64; 2]>::open(&segment, "typed").unwrap(), 20_000);
         }
         "pop" => {
             let mut consumer = Consumer::<[u64; 2]>::open(&segment, "typed").unwrap();
@@ -228,16 +198,6 @@ fn child(role: &str, name: &str) {
     }
 }
 
-/// A number that looks random, another one each time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
 /// What is known of each message, by lane and number: how often it was got, when last, and since when it is done.
 #[derive(Default)]
 struct Heard {
@@ -290,10 +250,7 @@ fn state(segment: &Segment) -> String {
 
 #[test]
 fn streams_from_several_processes_are_shared_and_end() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    let test = "streams_from_several_processes_are_shared_and_end";
+    let test = test_or!(child);
     let named = rings("mpmc-close");
     let mut said = mpsc::Consumer::<Said>::open(&named.segment, "said").unwrap();
     said.expect_producers(3);
@@ -318,7 +275,7 @@ fn kill_all(kills: u64, records: bool, test: &str) {
     let mut said = mpsc::Consumer::<Said>::open(&named.segment, "said").unwrap();
     said.expect_producers(u64::MAX);
     let [push, pop] = if records { ["push records", "pop records"] } else { ["push", "pop"] };
-    let mut random = Random(u64::from(std::process::id()));
+    let mut random = Random::new();
     let roles = [push, push, pop, pop, pop];
     let mut children: Vec<Killed> = roles.iter().map(|role| start(test, role, &named.name)).collect();
     let mut heard = Heard::default();
@@ -335,10 +292,7 @@ fn kill_all(kills: u64, records: bool, test: &str) {
         if until == 0 {
             until = 1 + random.below(2000);
             let index = random.below(children.len() as u64) as usize;
-            if random.below(4) == 0 {
-                // While some wait for room, perhaps.
-                std::thread::sleep(Duration::from_micros(random.below(2000)));
-            }
+            random.pause();
             if random.below(8) == 0 {
                 // All consumers at once, now and then.
                 children[2..].iter_mut().for_each(Killed::kill);
@@ -434,44 +388,33 @@ fn kill_all(kills: u64, records: bool, test: &str) {
 
 #[test]
 fn killed_ones_lose_nothing_that_was_committed() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_all(50, false, "killed_ones_lose_nothing_that_was_committed");
+    let test = test_or!(child);
+    kill_all(50, false, test);
 }
 
 #[test]
 fn killed_ones_lose_no_records() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_all(50, true, "killed_ones_lose_no_records");
+    let test = test_or!(child);
+    kill_all(50, true, test);
 }
 
 #[test]
 #[ignore = "minutes"]
 fn a_thousand_killed_ones_lose_nothing_that_was_committed() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_all(1000, false, "a_thousand_killed_ones_lose_nothing_that_was_committed");
+    let test = test_or!(child);
+    kill_all(1000, false, test);
 }
 
 #[test]
 #[ignore = "minutes"]
 fn a_thousand_killed_ones_lose_no_records() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_all(1000, true, "a_thousand_killed_ones_lose_no_records");
+    let test = test_or!(child);
+    kill_all(1000, true, test);
 }
 
 #[test]
 fn what_a_killed_consumer_had_goes_to_one_that_waits_and_what_a_stopped_one_has_does_not() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    let test = "what_a_killed_consumer_had_goes_to_one_that_waits_and_what_a_stopped_one_has_does_not";
+    let test = test_or!(child);
     let named = rings("mpmc-stopped");
     let ring = Ring::<[u64; 2]>::open(&named.segment, "typed").unwrap();
     let mut producer = ring.producer().unwrap();
@@ -500,13 +443,11 @@ fn what_a_killed_consumer_had_goes_to_one_that_waits_and_what_a_stopped_one_has_
 
 #[test]
 fn a_producers_death_is_told_once_behind_its_values() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("mpmc-told");
     let ring = Ring::<[u64; 2]>::open(&named.segment, "typed").unwrap();
     let mut consumers = [ring.consumer().unwrap(), ring.consumer().unwrap()];
-    let mut dying = start("a_producers_death_is_told_once_behind_its_values", "die", &named.name);
+    let mut dying = start(test, "die", &named.name);
     eventually("ten values", || ring.stats().published >= 10 - 3 && consumers[0].try_peek().is_ok());
     for position in 0..10 {
         assert_eq!(consumers[0].pop(), Ok(Some([position, !position])));

@@ -5,7 +5,10 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Killed, Named, eventually, role, start};
+use common::many_to_one::a_sleeping_consumer_is_woken_by_each_producer;
+use common::storms::{Random, number, push_a_few_positions, push_positions, record, strategy};
+use common::words::Words;
+use common::{Killed, Named, eventually, start, test_or};
 use ipc_core::wait::WaitStrategy;
 use ipc_core::{Error, Segment};
 use ipc_ring::mpsc::{Consumer, Options, Producer, RecordConsumer, RecordProducer, RecordRing, Ring, SideState};
@@ -25,33 +28,9 @@ fn rings(what: &str) -> Named {
     named
 }
 
-/// A record that says which one it is, all through: the lane's position is in its first word.
-fn record(number: u64) -> Vec<u8> {
-    number.to_le_bytes().repeat(1 + (number % 40) as usize)
-}
-
-fn number(record: &[u8]) -> u64 {
-    let number = u64::from_le_bytes(record[..8].try_into().unwrap());
-    assert_eq!(record, self::record(number), "torn");
-    number
-}
-
 /// The number of the record that is pushed when the lane is at a position: never twice the same, and it grows.
 fn numbered(producer: &RecordProducer) -> u64 {
     producer.position()
-}
-
-fn strategy(seed: u64) -> WaitStrategy {
-    match seed % 3 {
-        0 => WaitStrategy::sleep(),
-        1 => WaitStrategy::spin_then_yield(),
-        _ => WaitStrategy::default(),
-    }
-}
-
-/// A consumer that died has a successor soon.
-fn go_on(pushed: Result<(), RingError>) {
-    assert!(matches!(pushed, Ok(()) | Err(RingError::PeerDied { side: Side::Consumer, .. })), "{pushed:?}");
 }
 
 /// What a child of these tests does, until it is killed or done.
@@ -61,21 +40,7 @@ fn child(role: &str, name: &str) {
     match role {
         // Each value says its position in its lane.
         "push" => {
-            let mut producer = Producer::<[u64; 2]>::open(&segment, "typed").unwrap();
-            producer.set_strategy(strategy(seed));
-            loop {
-                let position = producer.position();
-                if (position + seed).is_multiple_of(1009) {
-                    let values: Vec<_> = (position..position + 50).map(|position| [position, !position]).collect();
-                    go_on(producer.push_slice(&values).map_err(RingError::from));
-                } else {
-                    go_on(producer.push([position, !position]).map_err(RingError::from));
-                }
-                // Idle now and then, so that it is no longer looked at.
-                if (position + seed).is_multiple_of(4001) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
+            push_positions!(Producer::<[u64; 2]>::open(&segment, "typed").unwrap(), 50, slice: 1009, pause: 4001)
         }
         "push records" => {
             let mut producer = RecordProducer::open(&segment, "records").unwrap();
@@ -96,11 +61,7 @@ fn child(role: &str, name: &str) {
             }
         }
         "push a few and close" => {
-            let mut producer = Producer::<[u64; 2]>::open(&segment, "typed").unwrap();
-            for _ in 0..20_000 {
-                let position = producer.position();
-                producer.push([position, !position]).unwrap();
-            }
+            push_a_few_positions!(Producer::<[u64; 2]>::open(&segment, "typed").unwrap(), 20_000);
         }
         "sleep" => {
             let mut consumer = Consumer::<[u64; 2]>::open(&segment, "typed").unwrap();
@@ -131,25 +92,12 @@ fn child(role: &str, name: &str) {
     }
 }
 
-/// A number that looks random, another one each time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
 #[test]
 fn streams_from_several_processes_end_when_all_have_closed() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("mpsc-close");
     let mut consumer = Consumer::<[u64; 2]>::open(&named.segment, "typed").unwrap();
     consumer.expect_producers(3);
-    let test = "streams_from_several_processes_end_when_all_have_closed";
     let children: Vec<_> = (0..3).map(|_| start(test, "push a few and close", &named.name)).collect();
     let mut next = [0_u64; LANES];
     while let Some([position, check]) = consumer.pop().unwrap() {
@@ -166,7 +114,7 @@ fn kill_producers(kills: u64, test: &str) {
     let named = rings("mpsc-producers");
     let mut consumer = Consumer::<[u64; 2]>::open(&named.segment, "typed").unwrap();
     consumer.expect_producers(u64::MAX);
-    let mut random = Random(u64::from(std::process::id()));
+    let mut random = Random::new();
     let mut children: Vec<Killed> = (0..LANES - 1).map(|_| start(test, "push", &named.name)).collect();
     let mut next = [0_u64; LANES];
     let mut killed = 0;
@@ -187,10 +135,7 @@ fn kill_producers(kills: u64, test: &str) {
         if until == 0 {
             until = 1 + random.below(3000);
             let index = random.below(children.len() as u64) as usize;
-            if random.below(4) == 0 {
-                // While it waits for room, perhaps.
-                std::thread::sleep(Duration::from_micros(random.below(2000)));
-            }
+            random.pause();
             children[index].kill();
             children[index] = start(test, "push", &named.name);
             killed += 1;
@@ -225,19 +170,15 @@ fn kill_producers(kills: u64, test: &str) {
 
 #[test]
 fn killed_producers_lose_nothing_that_was_published() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_producers(60, "killed_producers_lose_nothing_that_was_published");
+    let test = test_or!(child);
+    kill_producers(60, test);
 }
 
 #[test]
 #[ignore = "minutes"]
 fn killed_producers_600_times() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_producers(600, "killed_producers_600_times");
+    let test = test_or!(child);
+    kill_producers(600, test);
 }
 
 /// As above, of records.
@@ -245,7 +186,7 @@ fn kill_record_producers(kills: u64, test: &str) {
     let named = rings("mpsc-records");
     let mut consumer = RecordConsumer::open(&named.segment, "records").unwrap();
     consumer.expect_producers(u64::MAX);
-    let mut random = Random(u64::from(std::process::id()));
+    let mut random = Random::new();
     let mut children: Vec<Killed> = (0..LANES - 1).map(|_| start(test, "push records", &named.name)).collect();
     let mut last = [None; LANES];
     let mut killed = 0;
@@ -277,26 +218,22 @@ fn kill_record_producers(kills: u64, test: &str) {
 
 #[test]
 fn killed_producers_of_records_tear_nothing() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_record_producers(40, "killed_producers_of_records_tear_nothing");
+    let test = test_or!(child);
+    kill_record_producers(40, test);
 }
 
 #[test]
 #[ignore = "minutes"]
 fn killed_producers_of_records_200_times() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_record_producers(200, "killed_producers_of_records_200_times");
+    let test = test_or!(child);
+    kill_record_producers(200, test);
 }
 
 /// Kills consumers, and producers, at random: what the next consumer gets goes on in each lane from something that was passed on already, without a gap.
 fn kill_consumers(kills: u64, test: &str) {
     let named = rings("mpsc-consumers");
     let mut told = spsc::Consumer::<[u64; 3]>::open(&named.segment, "told").unwrap();
-    let mut random = Random(u64::from(std::process::id()));
+    let mut random = Random::new();
     let mut producers: Vec<Killed> = (0..2).map(|_| start(test, "push", &named.name)).collect();
     let mut consumer = start(test, "pass on", &named.name);
     let mut next = [0_u64; LANES];
@@ -350,32 +287,26 @@ fn kill_consumers(kills: u64, test: &str) {
 
 #[test]
 fn killed_consumers_successors_get_all_that_was_not_acknowledged() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_consumers(60, "killed_consumers_successors_get_all_that_was_not_acknowledged");
+    let test = test_or!(child);
+    kill_consumers(60, test);
 }
 
 #[test]
 #[ignore = "minutes"]
 fn killed_consumers_400_times() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
-    kill_consumers(400, "killed_consumers_400_times");
+    let test = test_or!(child);
+    kill_consumers(400, test);
 }
 
 #[test]
 fn a_death_is_told_once_after_the_dead_ones_values() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("mpsc-told");
     let ring = Ring::<[u64; 2]>::open(&named.segment, "typed").unwrap();
     let mut consumer = ring.consumer().unwrap();
     // This process stays, so this is not the end.
     let mut mine = ring.producer().unwrap();
-    let mut child = start("a_death_is_told_once_after_the_dead_ones_values", "push", &named.name);
+    let mut child = start(test, "push", &named.name);
     assert!(consumer.pop().unwrap().is_some());
     child.kill();
     let mut values = 1;
@@ -397,23 +328,16 @@ fn a_death_is_told_once_after_the_dead_ones_values() {
 
 #[test]
 fn one_that_was_killed_as_it_gave_up_is_told_of_once() {
-    use std::os::unix::fs::FileExt;
-    const TEST: &str = "one_that_was_killed_as_it_gave_up_is_told_of_once";
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("mpsc-gave-up");
     let ring = Ring::<[u64; 2]>::open(&named.segment, "typed").unwrap();
     let mut consumer = ring.consumer().unwrap();
-    let mut child = start(TEST, "push", &named.name);
+    let mut child = start(test, "push", &named.name);
     assert!(consumer.pop().unwrap().is_some());
     child.kill();
     // What it stores before it lets go of its role, that word: behind the ring's lines, the announcements, and the lane's first two lines.
-    let offset = named.segment.objects().into_iter().find(|object| object.name == "typed").unwrap().offset;
-    let (at, mut role) = (offset + 1024 + 2 * 128 + 128, [0; 8]);
-    let file = std::fs::File::from(named.segment.segment_fd().unwrap().try_clone_to_owned().unwrap());
-    file.read_exact_at(&mut role, at).unwrap();
-    file.write_all_at(&(2 << 62 | u64::from_le_bytes(role)).to_le_bytes(), at + 8).unwrap();
+    let (words, role) = (Words::of(&named.segment, "typed"), 1024 + 2 * 128 + 128);
+    words.set(role + 8, 2 << 62 | words.get(role));
     let error = loop {
         match consumer.pop() {
             Ok(Some(_)) => {}
@@ -428,13 +352,11 @@ fn one_that_was_killed_as_it_gave_up_is_told_of_once() {
 
 #[test]
 fn a_dead_producers_lane_goes_to_another_if_there_is_no_other() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("mpsc-lane");
     let ring = Ring::<[u64; 2]>::open(&named.segment, "typed").unwrap();
     let mut mine: Vec<_> = (1..LANES).map(|_| ring.producer().unwrap()).collect();
-    let mut child = start("a_dead_producers_lane_goes_to_another_if_there_is_no_other", "push", &named.name);
+    let mut child = start(test, "push", &named.name);
     let pid = child.0.id();
     eventually("it has pushed", || ring.lane_stats(LANES - 1).unwrap().published > 50);
     let full = ring.producer().unwrap_err();
@@ -459,12 +381,9 @@ fn a_dead_producers_lane_goes_to_another_if_there_is_no_other() {
 
 #[test]
 fn a_stopped_producer_holds_up_nobody() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("mpsc-stopped");
     let mut consumer = Consumer::<[u64; 2]>::open(&named.segment, "typed").unwrap();
-    let test = "a_stopped_producer_holds_up_nobody";
     let children = [start(test, "push", &named.name), start(test, "push", &named.name)];
     let ring = Ring::<[u64; 2]>::open(&named.segment, "typed").unwrap();
     eventually("both are there", || consumer.producers() == 2);
@@ -487,20 +406,9 @@ fn a_stopped_producer_holds_up_nobody() {
 
 #[test]
 fn a_sleeping_consumer_is_woken_by_each_producer() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("mpsc-sleeper");
     let ring = Ring::<[u64; 2]>::open(&named.segment, "typed").unwrap();
-    let mut producers: Vec<_> = (0..LANES).map(|_| ring.producer().unwrap()).collect();
-    let child = start("a_sleeping_consumer_is_woken_by_each_producer", "sleep", &named.name);
-    for value in 0..50 {
-        let sleeps = ring.stats().consumer_sleeps;
-        let producer = &mut producers[value % LANES];
-        producer.push([value as u64; 2]).unwrap();
-        producer.drain_deadline(Instant::now() + Duration::from_secs(60)).unwrap();
-        eventually("it sleeps again", || ring.stats().consumer_sleeps > sleeps);
-    }
-    drop(producers);
-    child.succeeds();
+    let child = start(test, "sleep", &named.name);
+    a_sleeping_consumer_is_woken_by_each_producer!(ring, child, LANES, |number| [number; 2]);
 }

@@ -3,11 +3,11 @@
 
 mod common;
 
-use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use common::many_to_one::nothing_is_told_while_places_change_hands;
 use common::scratch;
+use common::words::Words;
 use ipc_core::Segment;
 use ipc_ring::ordered::{Options, RecordRing, Ring};
 use ipc_ring::{RingError, Side};
@@ -16,68 +16,13 @@ use ipc_ring::{RingError, Side};
 const PLACES: usize = 896;
 const LEFT: usize = 48;
 
-/// The words of the object named "ring", to damage them.
-struct Words {
-    file: std::fs::File,
-    offset: u64,
-}
-
-impl Words {
-    fn of(segment: &Segment) -> Self {
-        let info = segment.objects().into_iter().find(|object| object.name == "ring").unwrap();
-        let file = std::fs::File::from(segment.segment_fd().unwrap().try_clone_to_owned().unwrap());
-        Self { file, offset: info.offset }
-    }
-
-    fn set(&self, at: usize, word: u64) {
-        self.file.write_all_at(&word.to_le_bytes(), self.offset + at as u64).unwrap();
-    }
-}
-
 /// A consumer looks at the places one after the other. One who came to the first behind its back, before the one at the last left, was not seen; and of one who came between the look at a
 /// place's role and that at how its last holder left, it was thought that he says that the other had died.
 #[test]
 fn an_end_or_a_death_was_told_while_places_changed_hands() {
-    const PLACES: usize = 64;
     let segment = scratch(1 << 20);
-    let ring = Ring::<u64>::create(&segment, "ring", Options::new(16).producers(PLACES)).unwrap();
-    let mut consumer = ring.consumer().unwrap();
-    let over = AtomicBool::new(false);
-    let at = |place: usize| {
-        let producer = ring.producer().unwrap();
-        assert_eq!(producer.place(), place);
-        producer
-    };
-    let mut first = at(0);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..3000 {
-                // Somebody is there at every moment. At the first place, and then only at the last one, and again at the first.
-                let mut all: Vec<_> = (1..PLACES).map(at).collect();
-                let last = all.pop().unwrap();
-                drop(all);
-                drop(first);
-                first = at(0);
-                drop(last);
-                if over.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
-            over.store(true, Ordering::Release);
-            drop(first);
-        });
-        loop {
-            match consumer.pop_deadline(Instant::now()) {
-                Err(RingError::TimedOut) => {}
-                told => {
-                    // So that the other thread ends as well.
-                    let was_over = over.swap(true, Ordering::AcqRel);
-                    assert!(was_over && told == Ok(None), "{told:?} although one is there at every moment");
-                    break;
-                }
-            }
-        }
-    });
+    let ring = Ring::<u64>::create(&segment, "ring", Options::new(16).producers(64)).unwrap();
+    nothing_is_told_while_places_change_hands!(ring, place, 64, 3000);
 }
 
 #[test]
@@ -88,7 +33,7 @@ fn a_word_of_nobody_that_left_made_a_value_of_nothing() {
         let mut consumer = ring.consumer().unwrap();
         let mut producer = ring.producer().unwrap();
         for at in [PLACES + LEFT, PLACES + 128 + LEFT] {
-            Words::of(&segment).set(at, word);
+            Words::of(&segment, "ring").set(at, word);
             for _ in 0..100 {
                 assert_eq!(consumer.try_pop(), Err(RingError::Empty), "{word:#x}");
                 assert_eq!(consumer.try_pop_slice(&mut [0; 2]), Err(RingError::Empty), "{word:#x}");
@@ -106,7 +51,7 @@ fn a_word_of_nobody_that_left_made_a_record_of_nothing() {
     let ring = RecordRing::create(&segment, "ring", Options::new(512).producers(2)).unwrap();
     let mut consumer = ring.consumer().unwrap();
     let mut producer = ring.producer().unwrap();
-    Words::of(&segment).set(PLACES + LEFT, 1 << 62);
+    Words::of(&segment, "ring").set(PLACES + LEFT, 1 << 62);
     for _ in 0..100 {
         assert_eq!(consumer.try_pop(&mut Vec::new()), Err(RingError::Empty));
     }
@@ -122,7 +67,7 @@ fn a_place_let_go_of_by_nobody_made_a_value_of_nothing() {
         let ring = Ring::<u64>::create(&segment, "ring", Options::new(16).producers(2)).unwrap();
         let mut consumer = ring.consumer().unwrap();
         drop(ring.producer().unwrap());
-        Words::of(&segment).set(PLACES, role);
+        Words::of(&segment, "ring").set(PLACES, role);
         let told: Vec<_> = (0..40).map(|_| consumer.try_pop()).collect();
         assert!(told.iter().all(|told| matches!(told, Err(RingError::Closed(_)))), "{told:?}");
         assert_eq!(consumer.pop(), Ok(None));
@@ -135,7 +80,7 @@ fn a_role_with_a_bit_too_many_kept_its_place_for_ever() {
     for bits in [1_u64 << 62 | 7 << 16, 3 << 62 | 7 << 16, 3 << 62] {
         let segment = scratch(1 << 20);
         let ring = Ring::<u64>::create(&segment, "ring", Options::new(16).producers(1)).unwrap();
-        Words::of(&segment).set(PLACES, bits);
+        Words::of(&segment, "ring").set(PLACES, bits);
         let mut producer = ring.producer().unwrap_or_else(|error| panic!("{bits:#x}: {error}"));
         producer.push(1).unwrap();
         assert_eq!(ring.consumer().unwrap().pop(), Ok(Some(1)));
@@ -155,7 +100,7 @@ fn a_producer_that_gave_up_was_told_of_again_by_its_successor() {
     assert_eq!(consumer.try_pop(), Err(RingError::PeerGaveUp(Side::Producer)));
     let _successor = ring.producer().unwrap();
     // As the successor's store, which comes late.
-    Words::of(&segment).set(PLACES + LEFT, 2 << 62 | segment.peer_id().to_bits());
+    Words::of(&segment, "ring").set(PLACES + LEFT, 2 << 62 | segment.peer_id().to_bits());
     for _ in 0..100 {
         assert_eq!(consumer.try_pop(), Err(RingError::Empty));
     }
@@ -168,7 +113,7 @@ fn positions_end_with_an_error() {
     for (capacity, before) in [(1, 5), (2, 0), (8, 1), (1000, 700)] {
         let segment = scratch(1 << 20);
         let ring = Ring::<u64>::create(&segment, "ring", Options::new(capacity).producers(2)).unwrap();
-        Words::of(&segment).set(640, (MAX - before) << 8);
+        Words::of(&segment, "ring").set(640, (MAX - before) << 8);
         let mut consumer = ring.consumer().unwrap();
         let (mut one, mut two) = (ring.producer().unwrap(), ring.producer().unwrap());
         let (mut pushed, mut popped) = (0, 0);
@@ -204,7 +149,7 @@ fn a_producer_that_was_taken_for_dead_kept_its_place() {
     let mut producer = ring.producer().unwrap();
     let grant = producer.claim().unwrap();
     // Skipped, one slot, of place 0, in lap 0.
-    Words::of(&segment).set(PLACES + 128, 3 << 11);
+    Words::of(&segment, "ring").set(PLACES + 128, 3 << 11);
     assert_eq!(grant.commit(), Err(RingError::ClaimLost { position: 0 }));
     assert!(matches!(producer.push(7).unwrap_err().reason, RingError::ClaimLost { .. }));
     drop(producer);
@@ -221,7 +166,7 @@ fn a_producer_that_was_taken_for_dead_spoke_for_its_successor() {
     let dead = ring.producer().unwrap();
     let me = segment.peer_id();
     // As who gives the place away does.
-    Words::of(&segment).set(PLACES, 1 << 63 | me.to_bits());
+    Words::of(&segment, "ring").set(PLACES, 1 << 63 | me.to_bits());
     let fd = segment.segment_fd().unwrap().try_clone_to_owned().unwrap();
     let other = Segment::from_fd(fd).open().unwrap();
     let mut successor = Ring::<u64>::open(&other, "ring").unwrap().producer().unwrap();

@@ -6,7 +6,9 @@ mod common;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use common::{Killed, Named, eventually, role, start};
+use common::many_to_one::a_sleeping_consumer_is_woken_by_each_producer;
+use common::storms::{Random, consumer_died, strategy};
+use common::{Killed, Named, eventually, start, test_or};
 use ipc_core::Segment;
 use ipc_core::wait::WaitStrategy;
 use ipc_ring::cell::{self, Cell};
@@ -60,20 +62,6 @@ fn pushed_by(slot: usize) -> String {
     format!("pushed by {slot}")
 }
 
-fn strategy(seed: u64) -> WaitStrategy {
-    match seed % 3 {
-        0 => WaitStrategy::sleep(),
-        1 => WaitStrategy::spin_then_yield(),
-        _ => WaitStrategy::default(),
-    }
-}
-
-/// A consumer that died has a successor soon.
-fn again(pushed: &Result<(), RingError>) -> bool {
-    assert!(matches!(pushed, Ok(()) | Err(RingError::PeerDied { side: Side::Consumer, .. })), "{pushed:?}");
-    pushed.is_err()
-}
-
 /// Either kind of producer.
 enum Pushes {
     Values(Producer<Message>),
@@ -86,7 +74,7 @@ impl Pushes {
             Self::Values(producer) => producer.push(message).map_err(RingError::from),
             Self::Records(producer) => producer.push(&record(&message)),
         };
-        while again(&push()) {}
+        while consumer_died(push()) {}
     }
 
     /// All of them, which are one claim's or few.
@@ -101,7 +89,7 @@ impl Pushes {
             match outcome {
                 Ok(()) => return,
                 Err(error) => {
-                    again(&Err(error.reason));
+                    consumer_died(Err(error.reason));
                     pushed += error.value;
                 }
             }
@@ -116,7 +104,7 @@ impl Pushes {
                 let mut grant = loop {
                     match producer.claim_deadline(Instant::now() + Duration::from_secs(60)) {
                         Ok(grant) => break grant,
-                        Err(error) => assert!(again(&Err(error))),
+                        Err(error) => assert!(consumer_died(Err(error))),
                     }
                 };
                 *grant = message;
@@ -130,7 +118,7 @@ impl Pushes {
                 let mut grant = loop {
                     match producer.claim_deadline(record.len() + 50, Instant::now() + Duration::from_secs(60)) {
                         Ok(grant) => break grant,
-                        Err(error) => assert!(again(&Err(error))),
+                        Err(error) => assert!(consumer_died(Err(error))),
                     }
                 };
                 grant.write_at(0, &record).unwrap();
@@ -272,16 +260,6 @@ fn child(role: &str, argument: &str) {
     }
 }
 
-/// A number that looks random, another one each time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
 /// What must be so of all that comes.
 #[derive(Default)]
 struct Order {
@@ -326,7 +304,7 @@ fn storm(kills: u64, records: bool, test: &str) {
     let named = rings("ordered-storm");
     let (push, pass_on) = if records { ("push records", "pass on records") } else { ("push", "pass on") };
     let mut told = spsc::Consumer::<Told>::open(&named.segment, "told").unwrap();
-    let mut random = Random(u64::from(std::process::id()));
+    let mut random = Random::new();
     let mut next_id = 0;
     let mut produce = |slot: usize| {
         next_id += 1;
@@ -356,10 +334,7 @@ fn storm(kills: u64, records: bool, test: &str) {
             continue;
         }
         until = 1 + random.below(2000);
-        if random.below(4) == 0 {
-            // While somebody waits, perhaps.
-            std::thread::sleep(Duration::from_micros(random.below(2000)));
-        }
+        random.pause();
         if random.below(4) > 0 {
             let slot = random.below(PRODUCERS as u64) as usize;
             producers[slot].1.kill();
@@ -434,18 +409,14 @@ fn storm(kills: u64, records: bool, test: &str) {
 
 #[test]
 fn killed_producers_and_consumers_lose_nothing_and_keep_one_order() {
-    if let Some((role, argument)) = role() {
-        return child(&role, &argument);
-    }
-    storm(60, false, "killed_producers_and_consumers_lose_nothing_and_keep_one_order");
+    let test = test_or!(child);
+    storm(60, false, test);
 }
 
 #[test]
 fn killed_producers_and_consumers_of_records_lose_nothing_and_keep_one_order() {
-    if let Some((role, argument)) = role() {
-        return child(&role, &argument);
-    }
-    storm(60, true, "killed_producers_and_consumers_of_records_lose_nothing_and_keep_one_order");
+    let test = test_or!(child);
+    storm(60, true, test);
 }
 
 /// A test of a thousand kills of each kind; its children are those of the tests above.
@@ -458,15 +429,12 @@ fn a_thousand_killed_producers_and_consumers() {
 
 #[test]
 fn streams_from_several_processes_end_when_all_have_closed() {
-    const TEST: &str = "streams_from_several_processes_end_when_all_have_closed";
-    if let Some((role, argument)) = role() {
-        return child(&role, &argument);
-    }
+    let test = test_or!(child);
     let named = rings("ordered-close");
     let mut consumer = Consumer::<Message>::open(&named.segment, "typed").unwrap();
     consumer.expect_producers(3);
     let children: Vec<_> =
-        (0..3).map(|id| start(TEST, "push a few and close", &format!("{} 0 {id}", named.name))).collect();
+        (0..3).map(|id| start(test, "push a few and close", &format!("{} 0 {id}", named.name))).collect();
     let mut next = [0_u64; 3];
     while let Some([id, number, ..]) = consumer.pop().unwrap() {
         assert_eq!(number, next[id as usize]);
@@ -490,11 +458,8 @@ fn in_the_middle_of_a_claim(test: &str, role: &str) -> (Named, Killed, Consumer<
 
 #[test]
 fn one_killed_in_the_middle_of_a_claim_is_stepped_over_and_told_of_once() {
-    const TEST: &str = "one_killed_in_the_middle_of_a_claim_is_stepped_over_and_told_of_once";
-    if let Some((role, argument)) = role() {
-        return child(&role, &argument);
-    }
-    let (named, mut child, mut consumer, mut mine) = in_the_middle_of_a_claim(TEST, "claim and wait");
+    let test = test_or!(child);
+    let (named, mut child, mut consumer, mut mine) = in_the_middle_of_a_claim(test, "claim and wait");
     assert_eq!(consumer.pop().unwrap().unwrap()[..2], [7, 0]);
     let soon = Instant::now() + Duration::from_millis(150);
     assert_eq!(consumer.pop_deadline(soon), Err(RingError::TimedOut), "it lives");
@@ -513,11 +478,8 @@ fn one_killed_in_the_middle_of_a_claim_is_stepped_over_and_told_of_once() {
 
 #[test]
 fn one_stopped_in_the_middle_of_a_claim_is_waited_for_and_named() {
-    const TEST: &str = "one_stopped_in_the_middle_of_a_claim_is_waited_for_and_named";
-    if let Some((role, argument)) = role() {
-        return child(&role, &argument);
-    }
-    let (named, child, mut consumer, mut mine) = in_the_middle_of_a_claim(TEST, "claim and stop");
+    let test = test_or!(child);
+    let (named, child, mut consumer, mut mine) = in_the_middle_of_a_claim(test, "claim and stop");
     let stat = format!("/proc/{}/stat", child.0.id());
     eventually("it is stopped", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
     assert_eq!(consumer.pop().unwrap().unwrap()[..2], [7, 0]);
@@ -544,11 +506,8 @@ fn one_stopped_in_the_middle_of_a_claim_is_waited_for_and_named() {
 
 #[test]
 fn a_dead_producers_place_goes_to_another_with_its_claim_skipped() {
-    const TEST: &str = "a_dead_producers_place_goes_to_another_with_its_claim_skipped";
-    if let Some((role, argument)) = role() {
-        return child(&role, &argument);
-    }
-    let (named, mut child, mut consumer, mine) = in_the_middle_of_a_claim(TEST, "claim and wait");
+    let test = test_or!(child);
+    let (named, mut child, mut consumer, mine) = in_the_middle_of_a_claim(test, "claim and wait");
     let ring = Ring::<Message>::open(&named.segment, "typed").unwrap();
     let others: Vec<_> = (2..PLACES).map(|_| ring.producer().unwrap()).collect();
     let full = ring.producer().unwrap_err();
@@ -568,20 +527,9 @@ fn a_dead_producers_place_goes_to_another_with_its_claim_skipped() {
 
 #[test]
 fn a_sleeping_consumer_is_woken_by_each_producer() {
-    if let Some((role, argument)) = role() {
-        return child(&role, &argument);
-    }
+    let test = test_or!(child);
     let named = rings("ordered-sleeper");
     let ring = Ring::<Message>::open(&named.segment, "typed").unwrap();
-    let mut producers: Vec<_> = (0..PLACES).map(|_| ring.producer().unwrap()).collect();
-    let child = start("a_sleeping_consumer_is_woken_by_each_producer", "sleep", &named.name);
-    for value in 0..50 {
-        let sleeps = ring.stats().consumer_sleeps;
-        let producer = &mut producers[value % PLACES];
-        producer.push([value as u64; 5]).unwrap();
-        producer.drain_deadline(Instant::now() + Duration::from_secs(60)).unwrap();
-        eventually("it sleeps again", || ring.stats().consumer_sleeps > sleeps);
-    }
-    drop(producers);
-    child.succeeds();
+    let child = start(test, "sleep", &named.name);
+    a_sleeping_consumer_is_woken_by_each_producer!(ring, child, PLACES, |number| [number; 5]);
 }

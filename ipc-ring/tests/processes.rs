@@ -5,25 +5,14 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Named, eventually, role, start};
+use common::storms::{number, record};
+use common::{Named, eventually, start, test_or};
 use ipc_core::wait::WaitStrategy;
 use ipc_core::{Error, Segment};
 use ipc_ring::spsc::{Consumer, Producer, RecordConsumer, RecordProducer, RecordRing, Ring, SideState};
 use ipc_ring::{RingError, Side};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-/// A record that says which one it is, all through.
-fn record(number: u64) -> Vec<u8> {
-    number.to_le_bytes().repeat(1 + (number % 40) as usize)
-}
-
-/// A record's number, if it is whole.
-fn number(record: &[u8]) -> u64 {
-    let number = u64::from_le_bytes(record[..8].try_into().unwrap());
-    assert_eq!(record, self::record(number), "torn");
-    number
-}
 
 /// What a child of these tests does: one side of a ring, at full speed, until it is killed or done.
 fn child(role: &str, name: &str) {
@@ -81,12 +70,10 @@ fn rings(what: &str) -> Named {
 
 #[test]
 fn a_stream_from_another_process_ends_with_its_close() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("close");
     let mut consumer = Consumer::<u64>::open(&named.segment, "typed").unwrap();
-    let child = start("a_stream_from_another_process_ends_with_its_close", "push and close", &named.name);
+    let child = start(test, "push and close", &named.name);
     let mut expected = 0;
     while let Some(value) = consumer.pop().unwrap() {
         assert_eq!(value, expected);
@@ -98,15 +85,12 @@ fn a_stream_from_another_process_ends_with_its_close() {
 
 #[test]
 fn a_killed_producer_is_noticed_and_what_it_published_is_whole() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("killed-producer");
     let mut consumer = RecordConsumer::open(&named.segment, "records").unwrap();
     let ring = RecordRing::open(&named.segment, "records").unwrap();
     for round in 0..8_u64 {
-        let mut child =
-            start("a_killed_producer_is_noticed_and_what_it_published_is_whole", "push records", &named.name);
+        let mut child = start(test, "push records", &named.name);
         let mut popped = Vec::new();
         let mut expected = 0;
         let error = loop {
@@ -134,14 +118,12 @@ fn a_killed_producer_is_noticed_and_what_it_published_is_whole() {
 
 #[test]
 fn a_producers_successor_goes_on_where_it_stopped() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("successor");
     let mut consumer = Consumer::<u64>::open(&named.segment, "typed").unwrap();
     let mut expected = 0;
     for round in 0..8 {
-        let mut child = start("a_producers_successor_goes_on_where_it_stopped", "push on", &named.name);
+        let mut child = start(test, "push on", &named.name);
         let enough = expected + 1000 + round * 333;
         loop {
             match consumer.pop() {
@@ -163,16 +145,13 @@ fn a_producers_successor_goes_on_where_it_stopped() {
 
 #[test]
 fn a_killed_consumers_successor_gets_all_that_was_not_acknowledged() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("killed-consumer");
     let mut producer = RecordProducer::open(&named.segment, "records").unwrap();
     let ring = RecordRing::open(&named.segment, "records").unwrap();
     let mut next = 0;
     for round in 0..6_u64 {
-        let mut child =
-            start("a_killed_consumers_successor_gets_all_that_was_not_acknowledged", "pop records", &named.name);
+        let mut child = start(test, "pop records", &named.name);
         eventually(
             "it claims its side",
             || matches!(ring.side(Side::Consumer), SideState::Held(peer) if peer.pid == child.0.id()),
@@ -206,13 +185,11 @@ fn a_killed_consumers_successor_gets_all_that_was_not_acknowledged() {
 
 #[test]
 fn a_producer_stopped_for_ten_seconds_keeps_its_role_and_goes_on() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("stopped");
     let ring = Ring::<u64>::open(&named.segment, "typed").unwrap();
     let mut consumer = ring.consumer().unwrap();
-    let child = start("a_producer_stopped_for_ten_seconds_keeps_its_role_and_goes_on", "push", &named.name);
+    let child = start(test, "push", &named.name);
     let pid = Pid::from_raw(child.0.id() as i32);
     assert_eq!(consumer.pop(), Ok(Some(0)));
     kill(pid, Signal::SIGSTOP).unwrap();
@@ -239,13 +216,11 @@ fn a_producer_stopped_for_ten_seconds_keeps_its_role_and_goes_on() {
 
 #[test]
 fn a_sleeping_consumer_is_woken_by_each_push() {
-    if let Some((role, name)) = role() {
-        return child(&role, &name);
-    }
+    let test = test_or!(child);
     let named = rings("sleeper");
     let ring = Ring::<u64>::open(&named.segment, "typed").unwrap();
     let mut producer = ring.producer().unwrap();
-    let child = start("a_sleeping_consumer_is_woken_by_each_push", "sleep", &named.name);
+    let child = start(test, "sleep", &named.name);
     for value in 0..50 {
         let sleeps = ring.stats().consumer_sleeps;
         producer.push(value).unwrap();

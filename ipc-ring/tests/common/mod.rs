@@ -1,5 +1,9 @@
 //! What the tests share: segments that leave nothing behind, and children that are this test binary again.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each test binary uses its part")]
+
+pub(crate) mod many_to_one;
+pub(crate) mod storms;
+pub(crate) mod words;
 
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -57,6 +61,24 @@ pub(crate) fn start(test: &str, role: &str, argument: &str) -> Killed {
         .spawn()
         .unwrap();
     Killed(child)
+}
+
+/// The name of the test that this stands in, for [`start`]. In a process that was started so, `child` plays its role instead, and the test returns.
+macro_rules! test_or {
+    ($child:expr) => {{
+        if let Some((role, argument)) = $crate::common::role() {
+            return $child(&role, &argument);
+        }
+        fn here() {}
+        $crate::common::test_of(here)
+    }};
+}
+pub(crate) use test_or;
+
+/// The name, as the test harness knows it, of the test in which a function `here` stands.
+pub(crate) fn test_of<F>(_: F) -> &'static str {
+    let path = std::any::type_name::<F>();
+    path.strip_suffix("::here").unwrap().split_once("::").unwrap().1
 }
 
 /// A child that does not outlive the test.

@@ -31,7 +31,7 @@ fn an_object_too_short_for_its_geometry_is_an_error() {
 fn a_tail_that_nobody_claimed_up_to_is_told_of() {
     let segment = scratch(1 << 20);
     let ring = ring(&segment, 16, 2);
-    let (words, mut consumer) = (Words::of(&segment), ring.consumer().unwrap());
+    let (words, mut consumer) = (Words::of(&segment, "ring"), ring.consumer().unwrap());
     let _producer = ring.producer().unwrap();
     words.set(512, 5);
     let told = consumer.check_producers().unwrap_err();
@@ -62,7 +62,7 @@ fn damage_anywhere_gives_errors_and_nothing_else() {
     let outcome = runner.run(&damage((data(2) + 12 * 16) / 8), |damage| {
         let segment = scratch(1 << 16);
         let ring = ring(&segment, 8, 2);
-        let words = Words::of(&segment);
+        let words = Words::of(&segment, "ring");
         let mut producers = [ring.producer().unwrap(), ring.producer().unwrap()];
         let mut consumer = ring.consumer().unwrap();
         consumer.set_strategy(WaitStrategy::sleep());
@@ -102,7 +102,7 @@ fn damage_to_records_gives_errors_and_nothing_else() {
     let outcome = runner.run(&damage((data(2) + 128 + 9 * 64) / 8), |damage| {
         let segment = scratch(1 << 16);
         let ring = RecordRing::create(&segment, "ring", Options::new(512).producers(2)).unwrap();
-        let words = Words::of(&segment);
+        let words = Words::of(&segment, "ring");
         let mut producers = [ring.producer().unwrap(), ring.producer().unwrap()];
         let mut consumer = ring.consumer().unwrap();
         let mut record = Vec::new();

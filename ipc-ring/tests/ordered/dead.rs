@@ -4,13 +4,14 @@ use ipc_ring::ordered::SideState;
 use ipc_ring::{RingError, Side};
 
 use crate::common::scratch;
-use crate::{PLACES, Words, pop_all, ring};
+use crate::common::words::Words;
+use crate::{PLACES, kill, pop_all, ring};
 
 #[test]
 fn a_claim_of_one_that_died_is_stepped_over_and_its_commit_fails() {
     let segment = scratch(1 << 20);
     let ring = ring(&segment, 16, 2);
-    let words = Words::of(&segment);
+    let words = Words::of(&segment, "ring");
     let (mut one, mut two) = (ring.producer().unwrap(), ring.producer().unwrap());
     let mut consumer = ring.consumer().unwrap();
     one.push(1).unwrap();
@@ -18,7 +19,7 @@ fn a_claim_of_one_that_died_is_stepped_over_and_its_commit_fails() {
     *grant = 2;
     two.push(3).unwrap();
     assert_eq!(consumer.pop(), Ok(Some(1)));
-    words.kill(0);
+    kill(&words, 0);
     // Found out without waiting as well, in the end.
     assert_eq!(consumer.try_pop(), Err(RingError::Empty));
     let popped = (0..5000).find_map(|_| consumer.try_pop().ok());
@@ -41,13 +42,13 @@ fn a_claim_of_one_that_died_is_stepped_over_and_its_commit_fails() {
 fn a_place_is_given_to_another_only_when_no_claim_names_the_dead_one() {
     let segment = scratch(1 << 20);
     let ring = ring(&segment, 16, 2);
-    let words = Words::of(&segment);
+    let words = Words::of(&segment, "ring");
     let (mut one, mut two) = (ring.producer().unwrap(), ring.producer().unwrap());
     let mut consumer = ring.consumer().unwrap();
     two.push(1).unwrap();
     let grant = one.claim().unwrap();
     two.push(3).unwrap();
-    let role = words.kill(0);
+    let role = kill(&words, 0);
     let mut successor = ring.producer().unwrap();
     assert_eq!((successor.place(), words.get(PLACES)), (0, role));
     successor.push(4).unwrap();

@@ -3,78 +3,44 @@
 use std::time::{Duration, Instant};
 
 use ipc_core::Error;
-use ipc_ring::ordered::{Options, Ring, SideState};
+use ipc_ring::ordered::{Consumer, Options, Ring, SideState};
 use ipc_ring::{RingError, Side};
 
+use crate::common::many_to_one::{
+    the_end_comes_when_all_have_closed_and_all_is_popped, who_gives_up_is_told_of_once_after_its_values,
+};
 use crate::common::scratch;
 use crate::{pop_all, ring};
 
 #[test]
 fn the_end_comes_when_all_have_closed_and_all_is_popped() {
     let segment = scratch(1 << 20);
-    let ring = ring(&segment, 10, 4);
-    let mut consumer = ring.consumer().unwrap();
-    assert_eq!(consumer.try_pop(), Err(RingError::Empty), "nobody has come yet");
-    let (mut one, mut two) = (ring.producer().unwrap(), ring.producer().unwrap());
-    one.push(1).unwrap();
-    one.close();
-    assert_eq!(consumer.pop(), Ok(Some(1)));
-    assert_eq!(consumer.try_pop(), Err(RingError::Empty), "one is there still");
-    two.push(2).unwrap();
-    two.close();
-    assert_eq!(consumer.pop(), Ok(Some(2)));
-    assert_eq!(consumer.pop(), Ok(None));
-    assert_eq!(consumer.try_pop(), Err(RingError::Closed(Side::Producer)));
-    // Who comes later is heard.
-    let mut three = ring.producer().unwrap();
-    assert_eq!(consumer.try_pop(), Err(RingError::Empty));
-    three.push(3).unwrap();
-    assert_eq!(consumer.pop(), Ok(Some(3)));
-    consumer.expect_producers(4);
-    three.close();
-    assert_eq!(consumer.try_pop(), Err(RingError::Empty), "a fourth is awaited");
-    ring.producer().unwrap().hand_over();
-    assert_eq!(consumer.try_pop(), Err(RingError::Empty), "a successor is awaited");
-    ring.producer().unwrap().close();
-    assert_eq!(consumer.pop(), Ok(None));
+    the_end_comes_when_all_have_closed_and_all_is_popped!(ring(&segment, 10, 4));
 }
 
 #[test]
 fn who_gives_up_is_told_of_once_after_its_values() {
     let segment = scratch(1 << 20);
-    let ring = ring(&segment, 10, 2);
-    let mut consumer = ring.consumer().unwrap();
-    let (mut one, mut two) = (ring.producer().unwrap(), ring.producer().unwrap());
-    one.push(1).unwrap();
-    one.give_up();
-    assert_eq!(ring.producer_side(0), Some(SideState::GaveUp));
-    assert_eq!(consumer.pop(), Ok(Some(1)));
-    assert_eq!(consumer.pop(), Err(RingError::PeerGaveUp(Side::Producer)));
-    two.push(2).unwrap();
-    assert_eq!(consumer.pop(), Ok(Some(2)));
-    // Also if another has its place before it was told.
-    let mut one = ring.producer().unwrap();
-    one.push(3).unwrap();
-    one.give_up();
-    let mut one = ring.producer().unwrap();
-    assert_eq!(one.place(), 0);
-    one.push(4).unwrap();
-    assert_eq!((consumer.pop(), consumer.pop()), (Ok(Some(3)), Ok(Some(4))));
-    assert_eq!(consumer.pop(), Err(RingError::PeerGaveUp(Side::Producer)));
-    let panicked = std::thread::spawn(move || {
-        one.push(5).unwrap();
-        let _grant = one.claim().unwrap();
-        std::panic::resume_unwind(Box::new(()));
-    });
-    assert!(panicked.join().is_err());
-    assert_eq!(consumer.pop(), Ok(Some(5)));
-    assert_eq!(consumer.pop(), Err(RingError::PeerGaveUp(Side::Producer)));
-    drop(consumer);
-    let mut successor = ring.consumer().unwrap();
-    two.push(6).unwrap();
-    two.close();
-    assert_eq!(successor.pop(), Ok(Some(6)));
-    assert_eq!(successor.pop(), Ok(None), "it was told of already");
+    let again = |ring: &Ring<u64>, consumer: &mut Consumer<u64>| {
+        // Also if another has its place before it was told.
+        let mut one = ring.producer().unwrap();
+        one.push(3).unwrap();
+        one.give_up();
+        let mut one = ring.producer().unwrap();
+        assert_eq!(one.place(), 0);
+        one.push(4).unwrap();
+        assert_eq!((consumer.pop(), consumer.pop()), (Ok(Some(3)), Ok(Some(4))));
+        assert_eq!(consumer.pop(), Err(RingError::PeerGaveUp(Side::Producer)));
+        let panicked = std::thread::spawn(move || {
+            one.push(5).unwrap();
+            let _grant = one.claim().unwrap();
+            std::panic::resume_unwind(Box::new(()));
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(consumer.pop(), Ok(Some(5)));
+        assert_eq!(consumer.pop(), Err(RingError::PeerGaveUp(Side::Producer)));
+    };
+    who_gives_up_is_told_of_once_after_its_values!(ring(&segment, 10, 2), again);
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use ipc_core::Segment;
 use ipc_core::wait::WaitStrategy;
 use ipc_ring::RingError;
 use ipc_ring::ordered::{Options, Producer, Ring, SideState};
 
+use crate::common::many_to_one::threads_that_sleep_on_both_sides_lose_nothing;
 use crate::common::scratch;
 use crate::{pop_all, ring};
 
@@ -100,44 +102,20 @@ fn a_claim_holds_back_what_comes_behind_it_and_its_producer_is_named() {
 
 #[test]
 fn threads_that_sleep_on_both_sides_lose_nothing() {
-    for strategy in [WaitStrategy::sleep(), WaitStrategy::default(), WaitStrategy::spin_then_yield()] {
-        let segment = scratch(1 << 20);
-        let ring = Ring::<[u64; 2]>::create(&segment, "ring", Options::new(8).producers(3)).unwrap();
-        let mut consumer = ring.consumer().unwrap();
-        consumer.set_strategy(strategy);
-        consumer.expect_producers(3);
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                let mut producer = ring.producer().unwrap();
-                producer.set_strategy(strategy);
-                scope.spawn(move || {
-                    let mut last = 0;
-                    for value in 0..3000 {
-                        if value % 7 == 0 {
-                            drop(producer.claim().unwrap());
-                        }
-                        producer.push([value, !value]).unwrap();
-                        assert!(producer.position() > last, "its place in the order");
-                        last = producer.position();
-                        if value % 500 == 0 {
-                            std::thread::sleep(Duration::from_micros(300));
-                        }
-                    }
-                    assert_eq!(producer.drain_deadline(Instant::now() + Duration::from_secs(60)), Ok(()));
-                });
-            }
-            let mut next = [0; 3];
-            while let Some([value, check]) = consumer.pop().unwrap() {
-                assert_eq!((value, check), (next[consumer.place()], !value));
-                next[consumer.place()] += 1;
-            }
-            assert_eq!(next, [3000; 3]);
-        });
-        let stats = ring.stats();
-        assert_eq!((stats.published, stats.consumed), (9000, 9000));
-        assert_eq!(ring.producer_stats(1).unwrap().published, 3000);
-        assert_eq!(ring.producer_stats(3), None);
-    }
+    let ring = |segment: &Segment| Ring::<[u64; 2]>::create(segment, "ring", Options::new(8).producers(3)).unwrap();
+    let push = |producer: &mut Producer<[u64; 2]>, number: u64| {
+        let last = producer.position();
+        if number.is_multiple_of(7) {
+            drop(producer.claim().unwrap());
+        }
+        producer.push([number, !number]).unwrap();
+        assert!(producer.position() > last, "its place in the order");
+    };
+    let number = |[number, check]: [u64; 2]| {
+        assert_eq!(check, !number);
+        number
+    };
+    threads_that_sleep_on_both_sides_lose_nothing!(ring, push, number, place, producer_stats);
 }
 
 #[test]
