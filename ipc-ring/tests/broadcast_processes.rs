@@ -68,7 +68,7 @@ impl Expected {
         }
     }
 
-    /// As [`Self::follow`], until the producer's death is told.
+    /// As [`Self::follow`], until something else is told, which it returns.
     fn until_death(&mut self, lossy: bool, mut pop: impl FnMut() -> Result<Option<u64>, RingError>) -> RingError {
         loop {
             match pop() {
