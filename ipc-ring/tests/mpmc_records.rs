@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use common::scratch;
@@ -196,6 +197,31 @@ fn zeros_where_a_consumer_went_on_a_lap_ago_hide_nothing() {
     producer.try_push(&[1]).unwrap();
     assert_eq!(late.try_pop(&mut bytes), Ok(1));
     assert_eq!(bytes, [1]);
+}
+
+/// Found by reading: a span of one long record has no length in its word, from which the part that is done was subtracted.
+#[test]
+fn a_long_record_that_became_a_short_one_after_it_was_claimed_is_damage() {
+    let segment = scratch(1 << 20);
+    let ring = ring(&segment, 1 << 16, 1);
+    let mut producer = ring.producer().unwrap();
+    producer.try_push(&record(0, 30_000)).unwrap();
+    producer.try_push(&record(1, 10)).unwrap();
+    let mut consumer = ring.consumer().unwrap();
+    assert_eq!(consumer.try_peek().unwrap().len(), 30_008);
+    // Whoever does not follow the protocol writes over the word that committed it.
+    let kind = ObjectKind { name: "mpmc ring of records", code: u64::from_le_bytes(*b"mpmcrec\x01") };
+    let region = segment.open_object("ring", kind, PayloadType::bytes()).unwrap().region;
+    let words = || (0..region.len() / 8).map(|word| region.u64_at(8 * word));
+    let word = words().find(|word| word.load(Ordering::Relaxed) == 1 << 63 | 30_008).unwrap();
+    word.store(1 << 63 | 8, Ordering::Relaxed);
+    let mut bytes = Vec::new();
+    assert_eq!(consumer.try_pop(&mut bytes), Ok(8));
+    consumer.acknowledge();
+    assert!(matches!(consumer.try_pop(&mut bytes), Err(RingError::Corrupted { .. })), "nothing else is there");
+    // No part of it was acknowledged.
+    drop(consumer);
+    assert_eq!(ring.consumer().unwrap().try_pop(&mut bytes), Ok(8));
 }
 
 #[test]
