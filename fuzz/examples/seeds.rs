@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use fuzz::{BROADCAST, CELLS, HANDLES, Journaled, LANES, RECORDS, SLAB, SLOTS, Slot, Stage};
+use fuzz::journal::Journaled;
+use fuzz::rings::{self, BROADCAST, CELLS, LANES, MPMC, ORDERED};
+use fuzz::slabs::{self, HANDLES, SLAB};
+use fuzz::{RECORDS, SLOTS, Slot, Stage};
 use ipc_core::Segment;
 use ipc_ring::spsc::{RecordRing, Ring};
 
@@ -41,39 +44,40 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     put("slots", 9, &bytes(&segment, stage.object(SLOTS))?)?;
     put("records", 9, &bytes(&segment, stage.object(RECORDS))?)?;
     journals()?;
-    lanes()?;
-    cells()?;
+    rings()?;
     slabs()
 }
 
-/// Cells and broadcast rings as they stand, and without what is in them.
-fn cells() -> Result<(), Box<dyn std::error::Error>> {
+/// Rings and cells as they stand, and without what is in them.
+fn rings() -> Result<(), Box<dyn std::error::Error>> {
     for (target, stage, name) in [
-        ("broadcast", fuzz::broadcast(), BROADCAST),
-        ("broadcast_records", fuzz::broadcast_records(), BROADCAST),
-        ("cell", fuzz::cell(), CELLS),
-        ("blackboard", fuzz::blackboard(), CELLS),
+        ("lanes", rings::lanes(), LANES),
+        ("lanes_of_records", rings::lanes_of_records(), LANES),
+        ("mpmc", rings::mpmc(), MPMC),
+        ("mpmc_records", rings::mpmc_records(), MPMC),
+        ("ordered", rings::ordered(), ORDERED),
+        ("ordered_records", rings::ordered_records(), ORDERED),
+        ("broadcast", rings::broadcast(), BROADCAST),
+        ("broadcast_records", rings::broadcast_records(), BROADCAST),
+        ("cell", rings::cell(), CELLS),
+        ("blackboard", rings::blackboard(), CELLS),
     ] {
         let object = &stage.image[stage.object(name)];
         put(target, 0, object)?;
         put(target, 1, &object[..object.len() / 2])?;
+        put(target, 2, &object[..object.len() / 4])?;
     }
-    Ok(())
-}
-
-/// Rings with lanes as they stand, and without what is in the lanes.
-fn lanes() -> Result<(), Box<dyn std::error::Error>> {
-    for (target, stage) in [("lanes", fuzz::lanes()), ("lanes_of_records", fuzz::lanes_of_records())] {
-        let ring = &stage.image[stage.object(LANES)];
-        put(target, 0, ring)?;
-        put(target, 1, &ring[..ring.len() / 4])?;
+    // Of every kind of ring that carries handles, as it stands.
+    for (kind, carried) in slabs::carried().iter().enumerate() {
+        let ring = &carried.stage.image[carried.stage.object(HANDLES)];
+        put("handles", kind, &[&[kind as u8], ring].concat())?;
     }
     Ok(())
 }
 
 /// Slabs as they stand, each with a handle that is in its ring; and empty ones.
 fn slabs() -> Result<(), Box<dyn std::error::Error>> {
-    for (target, stage) in [("slab", fuzz::slab()), ("slab_of_bytes", fuzz::slab_of_bytes())] {
+    for (target, stage) in [("slab", slabs::slab()), ("slab_of_bytes", slabs::slab_of_bytes())] {
         let (slab, ring) = (&stage.image[stage.object(SLAB)], &stage.image[stage.object(HANDLES)]);
         // Whatever looks like one: a slot, and what tells the slab from others.
         let handles: Vec<&[u8]> = ring.windows(16).step_by(8).filter(|bytes| bytes[4..8] != [0; 4]).collect();

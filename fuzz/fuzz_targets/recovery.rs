@@ -5,7 +5,8 @@
 use std::sync::LazyLock;
 
 use faults::everything::use_journal;
-use fuzz::{JOURNAL, Journaled, overlay, seed};
+use fuzz::journal::{JOURNAL, Journaled};
+use fuzz::{overlay, seed};
 use libfuzzer_sys::fuzz_target;
 
 static STAGE: LazyLock<Journaled> = LazyLock::new(Journaled::new);

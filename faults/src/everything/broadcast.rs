@@ -133,6 +133,10 @@ pub fn use_broadcast<T: Payload>(segment: &Segment, name: &str, rng: &mut Rng, c
     if let Some(producer) = producer {
         leave!(producer, rng, calls, "broadcast::Producer");
     }
+    // Whoever comes next.
+    if let Some(mut producer) = calls.call("broadcast::Producer::open", || Producer::open(segment, name)) {
+        push(&mut producer, &values, rng, calls);
+    }
     for mut consumer in consumers {
         pop(&mut consumer, &mut values, rng, calls);
         leave!(consumer, rng, calls, "broadcast::Consumer");
@@ -229,6 +233,10 @@ pub fn use_broadcast_of_records(segment: &Segment, name: &str, rng: &mut Rng, ca
     }
     if let Some(producer) = producer {
         leave!(producer, rng, calls, "broadcast::RecordProducer");
+    }
+    // Whoever comes next.
+    if let Some(mut producer) = calls.call("broadcast::RecordProducer::open", || RecordProducer::open(segment, name)) {
+        push_record(&mut producer, rng, calls);
     }
     for mut consumer in consumers {
         pop_record(&mut consumer, rng, calls);

@@ -14,6 +14,13 @@ pub fn use_cell<T: Payload>(segment: &Segment, name: &str, rng: &mut Rng, calls:
     if let Some(cell) = calls.call("Cell::open", || Cell::<T>::open(segment, name)) {
         use_sides(&cell, rng, calls);
     }
+    // Whoever comes next.
+    if let Some(mut writer) = calls.call("cell::Writer::open", || Writer::<T>::open(segment, name)) {
+        write(&mut writer, rng, calls);
+    }
+    if let Some(mut reader) = calls.call("cell::Reader::open", || Reader::<T>::open(segment, name)) {
+        read(&mut reader, rng, calls);
+    }
 }
 
 /// Uses both sides of a cell.

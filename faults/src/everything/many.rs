@@ -3,13 +3,13 @@
 /// Producers that come, at most; as many again are refused if there are no more places.
 const PRODUCERS: usize = 3;
 
-/// Calls that both kinds of ring have, both kinds of producer, and both kinds of consumer. What `$places`, `$stats` and `$place` say of the places of producers differs, and what `$more` calls on a consumer.
+/// Calls that both kinds of ring have, both kinds of producer, and both kinds of consumer. What `$places`, `$stats` and `$place` say of the places of producers differs, and what `$look` calls on a ring and `$more` on a consumer.
 macro_rules! both_kinds {
     (
         [$($generics:tt)*] $ring:ty, $producer:ty, $consumer:ty;
         $of_ring:ident, $of_producer:ident, $of_consumer:ident; $named:literal, $rings:literal, $producers:literal, $consumers:literal;
         places: $places:ident, stats: $stats:ident, place: $place:ident, check: $check:ident, options: $options:expr,
-        consumers: $of_consumers:ident at most $many:literal, more: $more:expr
+        consumers: $of_consumers:ident at most $many:literal, look: $look:expr, more: $more:expr
     ) => {
         /// Looks at a ring; returns its producers and consumers, as far as they can be had.
         fn $of_ring$($generics)*(
@@ -34,6 +34,8 @@ macro_rules! both_kinds {
             }
             calls.outcome(concat!($named, "::", $rings, "::", stringify!($of_consumers)), || ring.$of_consumers());
             calls.outcome(concat!($named, "::", $rings, "::stats"), || ring.stats());
+            let look: fn(&$ring) = $look;
+            calls.outcome(concat!($named, "::", $rings, ", other calls"), || look(&ring));
             let (mut producers, mut consumers) = (Vec::new(), Vec::new());
             let consumer_first = rng.one_in(2);
             for producers_now in [!consumer_first, consumer_first] {
@@ -122,6 +124,8 @@ macro_rules! sides {
                     if rng.one_in(24) {
                         let more = || Producer::open(segment, name);
                         producers.extend(calls.call(concat!($named, "::Producer::open"), more));
+                        let more = || Consumer::open(segment, name);
+                        consumers.extend(calls.call(concat!($named, "::Consumer::open"), more));
                     }
                 }
                 if rng.one_in(2)
@@ -208,6 +212,8 @@ macro_rules! sides {
                     if rng.one_in(24) {
                         let more = || RecordProducer::open(segment, name);
                         producers.extend(calls.call(concat!($named, "::RecordProducer::open"), more));
+                        let more = || RecordConsumer::open(segment, name);
+                        consumers.extend(calls.call(concat!($named, "::RecordConsumer::open"), more));
                     }
                 }
                 if rng.one_in(2)
@@ -295,21 +301,21 @@ sides!(
     mpsc, "mpsc";
     places: lanes, stats: lane_stats, place: lane, check: check_producers,
     options: |ring| Options::new(ring.capacity()).lanes(ring.lanes()),
-    consumers: consumer_side at most 2, more: |_, _| ()
+    consumers: consumer_side at most 2, look: |_| (), more: |_, _| ()
 );
 
 sides!(
     ordered, "ordered";
     places: places, stats: producer_stats, place: place, check: check_producers,
     options: |ring| Options::new(ring.capacity()).producers(ring.places()),
-    consumers: consumer_side at most 2, more: |consumer, _| _ = consumer.held_back_by()
+    consumers: consumer_side at most 2, look: |ring| _ = ring.held_back_by(), more: |consumer, _| _ = consumer.held_back_by()
 );
 
 sides!(
     mpmc, "mpmc";
     places: lanes, stats: lane_stats, place: lane, check: check_peers,
     options: |ring| Options::new(ring.capacity()).lanes(ring.lanes()).consumers(ring.places()),
-    consumers: consumers at most 3,
+    consumers: consumers at most 3, look: |_| (),
     more: |consumer, rng| {
         consumer.set_prefetch(rng.index(10));
         consumer.set_manual(rng.one_in(2));

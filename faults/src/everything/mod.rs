@@ -17,7 +17,7 @@ pub use many::mpmc::{use_records as use_mpmc_records, use_values as use_mpmc};
 pub use many::mpsc::{use_records as use_lanes_of_records, use_values as use_lanes};
 pub use many::ordered::{use_records as use_ordered_records, use_values as use_ordered};
 pub use segment::{look, use_objects, use_segment};
-pub use slab::{use_slab, use_slab_of_bytes};
+pub use slab::{use_shares, use_slab, use_slab_of_bytes};
 pub use spsc::{use_records, use_slots};
 
 use std::time::{Duration, Instant};

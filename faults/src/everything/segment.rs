@@ -3,6 +3,7 @@
 use ipc_core::segment::PayloadType;
 use ipc_core::slab::SlabView;
 use ipc_core::{ObjectKind, Segment, SegmentView};
+use ipc_ring::{Side, lanes, spsc};
 
 use crate::calls::Calls;
 use crate::rng::Rng;
@@ -75,6 +76,7 @@ pub fn look(view: &SegmentView, rng: &mut Rng, calls: &mut Calls<'_>) {
         calls.call("SegmentView::open_object", || view.open_object(&name, kind, PayloadType::bytes()).map(drop));
         let slab = calls.call("SlabView::open", || SlabView::open(view, &name));
         calls.outcome("SlabView::usage", || slab.map(|slab| (slab.usage(), slab.holdings())));
+        look_at_ring(view, &name, calls);
         let Some(object) = calls.call("SegmentView::view", || view.view(info)) else { continue };
         let mut bytes = [0; 64];
         let len = object.len().min(bytes.len());
@@ -83,6 +85,27 @@ pub fn look(view: &SegmentView, rng: &mut Rng, calls: &mut Calls<'_>) {
         if object.len() >= 8 {
             let at = rng.index(object.len() / 8) * 8;
             calls.outcome("ObjectView::load_u64", || object.load_u64(at));
+        }
+    }
+}
+
+/// Looks at an object as at a one-to-one ring and as at one of lanes; it is refused if it is none.
+fn look_at_ring(view: &SegmentView, name: &str, calls: &mut Calls<'_>) {
+    if let Some(ring) = calls.call("spsc::RingView::open", || spsc::RingView::open(view, name)) {
+        calls.outcome("spsc::RingView::stats", || (ring.info().describe_kind(), ring.is_of_records(), ring.stats()));
+        calls.outcome("spsc::RingView::side", || [Side::Producer, Side::Consumer].map(|side| ring.side(side)));
+    }
+    if let Some(ring) = calls.call("lanes::RingView::open", || lanes::RingView::open(view, name)) {
+        calls.outcome("lanes::RingView::stats", || (ring.info().describe_kind(), ring.is_of_records(), ring.stats()));
+        calls.outcome("lanes::RingView::consumers", || (ring.places(), ring.consumer_side(), ring.consumers()));
+        let lanes = ring.lanes();
+        for lane in [0, lanes - 1, lanes] {
+            let look = || (ring.lane_stats(lane), ring.producer_side(lane));
+            let seen = calls.outcome("lanes::RingView::lane_stats and producer_side", look);
+            let there = lane < lanes;
+            calls.check(seen.is_none_or(|(stats, side)| stats.is_some() == there && side.is_some() == there), || {
+                format!("lane {lane} of {lanes} is there, or is not, in a view")
+            });
         }
     }
 }

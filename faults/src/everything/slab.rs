@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytemuck::Zeroable;
 use ipc_core::slab::{Contents, Received, Slot};
 use ipc_core::{Error, Handle, Segment, Slab, SlabBytes, SlabError};
-use ipc_ring::handles::{ForSlots, PopHandles, PushHandles, Receiver, Sender};
+use ipc_ring::handles::{ForSlots, HandleRing, PopHandles, PushHandles, Receiver, Sender};
 
 use super::{CALLS, cancelled, soon, strategy, value};
 use crate::calls::Calls;
@@ -40,7 +40,19 @@ pub fn use_slab<R: ForSlots>(
     let Some(slab) = calls.call("Slab::open", || Slab::<Fixed>::open(segment, name)) else { return };
     let slots = slab.slots();
     calls.call("Slab::open_or_create", || Slab::<Fixed>::open_or_create(segment, name, slots).map(drop));
-    use_both::<Values, R>(slab, || ring(segment), rng, calls);
+    use_both::<Values, R>(slab, || ring(segment), send::<Values, R>, rng, calls);
+}
+
+/// Uses the slab called `name`, and a ring that any number receive each of its handles from: shares of slots alone can be sent in it.
+pub fn use_shares<R: HandleRing>(
+    segment: &Segment,
+    name: &str,
+    ring: fn(&Segment) -> Result<R, Error>,
+    rng: &mut Rng,
+    calls: &mut Calls<'_>,
+) {
+    let Some(slab) = calls.call("Slab::open", || Slab::<Fixed>::open(segment, name)) else { return };
+    use_both::<Values, R>(slab, || ring(segment), send_share::<Values, R>, rng, calls);
 }
 
 /// Uses the slab of bytes called `name`, and the ring of its handles.
@@ -54,12 +66,19 @@ pub fn use_slab_of_bytes<R: ForSlots>(
     let Some(slab) = calls.call("SlabBytes::open", || SlabBytes::open(segment, name)) else { return };
     let classes = slab.classes_of();
     calls.call("SlabBytes::open_or_create", || SlabBytes::open_or_create(segment, name, &classes).map(drop));
-    use_both::<Bytes, R>(slab, || ring(segment), rng, calls);
+    use_both::<Bytes, R>(slab, || ring(segment), send::<Bytes, R>, rng, calls);
 }
 
-fn use_both<F: Filling, R: ForSlots>(
+/// Sends something, in one of the ways that a ring has.
+type Send<F, R> = for<'a> fn(Sending<'a, '_, <F as Filling>::Contents, R>, Handle, &mut Rng, &mut Calls<'_>);
+
+/// A slab, and the sender of its slots.
+type Sending<'a, 's, T, R> = (&'a Slab<T>, &'s mut Sender<'a, T, R>);
+
+fn use_both<F: Filling, R: HandleRing>(
     mut slab: Slab<F::Contents>,
     open: impl Fn() -> Result<R, Error>,
+    send: Send<F, R>,
     rng: &mut Rng,
     calls: &mut Calls<'_>,
 ) {
@@ -73,7 +92,8 @@ fn use_both<F: Filling, R: ForSlots>(
     for _ in 0..CALLS {
         handle = own::<F>(&slab, handle, rng, calls);
         if let Some(sender) = &mut sender {
-            send::<F, R>(&slab, sender, handle, rng, calls);
+            send((&slab, sender), handle, rng, calls);
+            calls.call("Sender::release_kept", || sender.release_kept());
         }
         if let Some(receiver) = &mut receiver {
             receive::<F, R>(&slab, receiver, rng, calls);
@@ -150,42 +170,64 @@ fn own<F: Filling>(slab: &Slab<F::Contents>, handle: Handle, rng: &mut Rng, call
     }
 }
 
-fn send<'a, F: Filling, R: ForSlots>(
-    slab: &'a Slab<F::Contents>,
-    sender: &mut Sender<'a, F::Contents, R>,
+/// Sends a slot, or a share of one.
+fn send<F: Filling, R: ForSlots>(
+    (slab, sender): Sending<'_, '_, F::Contents, R>,
     handle: Handle,
     rng: &mut Rng,
     calls: &mut Calls<'_>,
 ) {
-    let (deadline, len) = (soon(rng), F::len(slab, rng));
-    if rng.one_in(5) {
+    if rng.one_in(2) {
+        return send_share::<F, R>((slab, sender), handle, rng, calls);
+    }
+    let deadline = soon(rng);
+    let Some(slot) = filled::<F>(slab, rng, calls) else { return };
+    if rng.one_in(2) {
+        calls.call("Sender::try_send", || sender.try_send(slot));
+    } else {
+        calls.call("Sender::send_deadline", || sender.send_deadline(slot, deadline));
+    }
+}
+
+fn filled<'a, F: Filling>(
+    slab: &'a Slab<F::Contents>,
+    rng: &mut Rng,
+    calls: &mut Calls<'_>,
+) -> Option<Slot<'a, F::Contents>> {
+    let len = F::len(slab, rng);
+    let mut slot = calls.call("Slab::try_allocate", || F::try_allocate(slab, len))?;
+    F::write(&mut slot, rng, calls);
+    Some(slot)
+}
+
+fn send_share<F: Filling, R: HandleRing>(
+    (slab, sender): Sending<'_, '_, F::Contents, R>,
+    handle: Handle,
+    rng: &mut Rng,
+    calls: &mut Calls<'_>,
+) {
+    let deadline = soon(rng);
+    if rng.one_in(3) {
         // Which nobody sent so: the receiver steps over it, or is told.
         let any = any_handle(handle, rng);
         calls.outcome("Sender::producer", || sender.producer().map(|producer| producer.try_push(any)));
         return;
     }
-    let Some(mut slot) = calls.call("Slab::try_allocate", || F::try_allocate(slab, len)) else { return };
-    F::write(&mut slot, rng, calls);
-    match rng.index(4) {
-        0 => _ = calls.call("Sender::try_send", || sender.try_send(slot)),
-        1 => _ = calls.call("Sender::send_deadline", || sender.send_deadline(slot, deadline)),
-        other => {
-            let Some(shared) = calls.call("Slot::freeze", || slot.freeze()) else { return };
-            let kept = rng.one_in(2).then(|| shared.clone());
-            if other == 2 {
-                calls.call("Sender::try_send_shared", || sender.try_send_shared(shared));
-            } else {
-                calls.call("Sender::send_shared_deadline", || sender.send_shared_deadline(shared, deadline));
-            }
-            if let Some(kept) = kept {
-                // Once at a time.
-                calls.call("Sender::try_send_shared again", || sender.try_send_shared(kept));
-            }
-        }
+    let Some(slot) = filled::<F>(slab, rng, calls) else { return };
+    let Some(shared) = calls.call("Slot::freeze", || slot.freeze()) else { return };
+    let kept = rng.one_in(2).then(|| shared.clone());
+    if rng.one_in(2) {
+        calls.call("Sender::try_send_shared", || sender.try_send_shared(shared));
+    } else {
+        calls.call("Sender::send_shared_deadline", || sender.send_shared_deadline(shared, deadline));
+    }
+    if let Some(kept) = kept {
+        // Once at a time.
+        calls.call("Sender::try_send_shared again", || sender.try_send_shared(kept));
     }
 }
 
-fn receive<'a, F: Filling, R: ForSlots>(
+fn receive<'a, F: Filling, R: HandleRing>(
     slab: &'a Slab<F::Contents>,
     receiver: &mut Receiver<'a, F::Contents, R>,
     rng: &mut Rng,
@@ -209,7 +251,7 @@ fn receive<'a, F: Filling, R: ForSlots>(
         F::read(&received, calls);
         calls.outcome("Received::drop", || drop(received));
     }
-    calls.outcome("Receiver::acknowledge", || receiver.acknowledge());
+    calls.outcome("Receiver::acknowledge", || (receiver.acknowledge(), receiver.stepped_over()));
 }
 
 struct Values;

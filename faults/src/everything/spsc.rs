@@ -67,6 +67,13 @@ pub fn use_slots<T: Payload>(segment: &Segment, name: &str, rng: &mut Rng, calls
         calls.outcome("Ring::side of a ring in use", || ring.side(Side::Producer));
         leave!(consumer, rng, calls, "Consumer");
     }
+    // Whoever comes next.
+    let producer = calls.call("Producer::open", || Producer::<T>::open(segment, name));
+    let consumer = calls.call("Consumer::open", || Consumer::<T>::open(segment, name));
+    if let (Some(mut producer), Some(mut consumer)) = (producer, consumer) {
+        push(&mut producer, &values, rng, calls);
+        pop(&mut consumer, &mut values, rng, calls);
+    }
 }
 
 fn push<T: Payload>(producer: &mut Producer<T>, values: &[T], rng: &mut Rng, calls: &mut Calls<'_>) {
@@ -156,6 +163,13 @@ pub fn use_records(segment: &Segment, name: &str, rng: &mut Rng, calls: &mut Cal
     }
     if let Some(consumer) = consumer {
         leave!(consumer, rng, calls, "RecordConsumer");
+    }
+    // Whoever comes next.
+    let producer = calls.call("RecordProducer::open", || RecordProducer::open(segment, name));
+    let consumer = calls.call("RecordConsumer::open", || RecordConsumer::open(segment, name));
+    if let (Some(mut producer), Some(mut consumer)) = (producer, consumer) {
+        push_record(&mut producer, rng, calls);
+        pop_record(&mut consumer, rng, calls);
     }
 }
 
