@@ -358,6 +358,10 @@ impl Frame {
         if rules.record_position && self.position != position {
             return Err(("the position of a record", position, self.position));
         }
+        // None is there: what lies behind it can be counted.
+        if position > MAX_POSITION {
+            return Err(("the position of a record", MAX_POSITION, position));
+        }
         let to_the_end = geometry.data - position % geometry.data;
         if self.extent() == 0 || self.extent() > to_the_end {
             return Err(("the lines of a record", to_the_end / LINE, self.extent() / LINE));

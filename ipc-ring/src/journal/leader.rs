@@ -11,7 +11,7 @@ use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy, coarse_time}
 
 use super::control::{Claim, ClaimState, Found, Lap};
 use super::error::JournalError;
-use super::format::{Frame, Kind, LINE};
+use super::format::{Frame, Kind, LINE, MAX_POSITION};
 use super::open::{Journal, Shared};
 use super::own::OwnLead;
 
@@ -168,10 +168,7 @@ impl Shared {
                     continue;
                 }
             };
-            let extent = claim.lines * LINE;
-            if extent == 0 || extent > data - at % data {
-                return Err(corrupted("the lines of a claim", at, (data - at % data) / LINE, claim.lines));
-            }
+            let extent = self.extent_of(at, claim)?;
             if claim.state == ClaimState::Claimed {
                 let dead = settle && (nobodys(claim.owner) || !self.lives(claim.owner));
                 if !dead {
@@ -182,6 +179,20 @@ impl Shared {
             }
             at += extent;
         }
+    }
+
+    /// The bytes of a claim that was found at a position: it goes no further than to the end of the data, and what lies behind it can be counted.
+    fn extent_of(&self, at: u64, claim: Claim) -> Result<u64, JournalError> {
+        let (data, extent) = (self.store.geometry().data, claim.lines * LINE);
+        let corrupted = |what, expected, found| JournalError::Corrupted { what, position: at, expected, found };
+        let to_the_end = data - at % data;
+        if extent == 0 || extent > to_the_end {
+            return Err(corrupted("the lines of a claim", to_the_end / LINE, claim.lines));
+        }
+        if at > MAX_POSITION {
+            return Err(corrupted("the position of a claim", MAX_POSITION, at));
+        }
+        Ok(extent)
     }
 
     /// Whether a member can still commit its claims: asks the kernel.
@@ -225,11 +236,7 @@ impl Shared {
         let mut lap = Lap::new(data, self.epoch);
         while at < end {
             let Found::Taken(claim) = self.control.look(lap.place(at)) else { break };
-            let extent = claim.lines * LINE;
-            if extent == 0 || extent > data - at % data {
-                let (expected, found) = ((data - at % data) / LINE, claim.lines);
-                return Err(JournalError::Corrupted { what: "the lines of a claim", position: at, expected, found });
-            }
+            let extent = self.extent_of(at, claim)?;
             if claim.state == ClaimState::Claimed && claim.owner == index {
                 self.skip(at, claim, index);
             }
@@ -480,7 +487,7 @@ impl Shared {
         let limit = held.unwrap_or(durable).min(durable);
         let data = self.store.geometry().data;
         let tail = self.control.tail().load(Ordering::Acquire).max(durable);
-        let wanted = if needed == 0 { 0 } else { (tail + needed + data / 8).saturating_sub(data) };
+        let wanted = if needed == 0 { 0 } else { tail.saturating_add(needed + data / 8).saturating_sub(data) };
         let mut at = head;
         while at < wanted {
             match self.extent_at(at) {

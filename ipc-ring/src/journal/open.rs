@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::control::{Control, Found, Lap, MAX_MEMBERS};
 use super::error::JournalError;
-use super::format::{CursorEntry, Frame, Header, Kind, LINE};
+use super::format::{CursorEntry, Frame, Header, Kind, LINE, MAX_POSITION};
 use super::mapped::Mapped;
 use super::options::JournalOptions;
 use super::own::Own;
@@ -495,7 +495,7 @@ impl Shared {
                 Found::Free(_) | Found::Later => return None,
             }
         };
-        (extent > 0 && extent <= to_the_end).then_some((extent, kind))
+        (extent > 0 && extent <= to_the_end && position <= MAX_POSITION).then_some((extent, kind))
     }
 
     /// Whether a record begins or the last one ends at a position: found by going there from the oldest.

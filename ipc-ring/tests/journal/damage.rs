@@ -4,9 +4,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ipc_core::Segment;
-use ipc_ring::journal::{Acknowledge, JournalError};
+use ipc_ring::journal::{Acknowledge, Journal, JournalError};
 
-use crate::{open, push_all, read_all, record, scratch, scribble};
+use crate::{directory, open, options, push_all, read_all, record, scratch, scribble, segment};
 
 /// Changes the journal's part of the file while nobody has it open: finds it by its magic number.
 fn damage(path: &Path, change: impl FnOnce(&mut [u8])) {
@@ -130,6 +130,47 @@ fn a_head_at_the_last_position_of_all_is_an_error() {
     scribble(&path, 512, |_| u64::MAX);
     let popped = journal.reader_from_oldest().try_pop(&mut Vec::new());
     assert!(matches!(popped, Err(JournalError::Corrupted { position: u64::MAX, .. })), "{popped:?}");
+}
+
+/// Found by reading: what lies behind the last position of all was counted on from there.
+#[test]
+fn a_record_or_a_claim_at_the_last_position_of_all_is_an_error() {
+    const LAST: u64 = u64::MAX - 63;
+    let (_directory, path, journal) = scratch();
+    journal.appender(Acknowledge::Async).unwrap().push(b"one").unwrap();
+    let mut taken = 0;
+    scribble(&path, 12288, |word| {
+        taken = word;
+        word
+    });
+    // A lap before the first one.
+    scribble(&path, 12288 + 8 * 1023, |_| taken - (1 << 34));
+    // As far as was published.
+    scribble(&path, 256, |_| LAST);
+    let end = journal.end();
+    assert!(matches!(end, Err(JournalError::Corrupted { position: LAST, .. })), "{end:?}");
+    damage(&path, |journal| {
+        let (first, last) = (3 * 4096, 3 * 4096 + 1023 * 64);
+        journal.copy_within(first..first + 64, last);
+        journal[last + 8..last + 16].copy_from_slice(&LAST.to_le_bytes());
+    });
+    // The oldest.
+    scribble(&path, 512, |_| LAST);
+    let reader = journal.reader_from_time(u64::MAX).map(drop);
+    assert!(matches!(reader, Err(JournalError::Corrupted { position: LAST, .. })), "{reader:?}");
+}
+
+/// Found by reading: what is to be given away was counted on from there.
+#[test]
+fn a_durable_mark_at_the_last_position_of_all_gives_away_what_there_is() {
+    let directory = directory();
+    let path = directory.path().join("segment");
+    let journal = Journal::create(&segment(&path), "log", options().overwrite(true)).unwrap();
+    let mut appender = journal.appender(Acknowledge::Async).unwrap();
+    appender.push(&[0; 1000]).unwrap();
+    scribble(&path, 384, |_| u64::MAX);
+    let told = (0..1000).map(|_| appender.try_push(&[0; 1000])).find(Result::is_err);
+    assert!(matches!(told, None | Some(Err(JournalError::Corrupted { .. } | JournalError::Full { .. }))), "{told:?}");
 }
 
 #[test]
