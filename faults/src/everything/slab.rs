@@ -7,6 +7,7 @@ use ipc_core::slab::{Contents, Received, Slot};
 use ipc_core::{Error, Handle, Segment, Slab, SlabBytes, SlabError};
 use ipc_ring::handles::{ForSlots, HandleRing, PopHandles, PushHandles, Receiver, Sender};
 
+use super::spsc::leave;
 use super::{CALLS, cancelled, soon, strategy, value};
 use crate::calls::Calls;
 use crate::message::Fixed;
@@ -99,12 +100,9 @@ fn use_both<F: Filling, R: HandleRing>(
             receive::<F, R>(&slab, receiver, rng, calls);
         }
     }
-    calls.outcome("Sender::drop", || drop(sender));
-    if rng.one_in(2) {
-        calls.outcome("Receiver::hand_over", || receiver.map(Receiver::hand_over));
-    } else {
-        calls.outcome("Receiver::drop", || drop(receiver));
-    }
+    // Whole, as the slab goes after them.
+    sender.into_iter().for_each(|sender| _ = leave!(sender, rng, calls, "Sender"));
+    receiver.into_iter().for_each(|receiver| _ = leave!(receiver, rng, calls, "Receiver"));
     slab.set_cancel(cancelled());
     let len = F::len(&slab, rng);
     calls.call("Slab::allocate", || F::allocate(&slab, len).map(drop));
