@@ -3,7 +3,8 @@
 use ipc_core::segment::PayloadType;
 use ipc_core::slab::SlabView;
 use ipc_core::{ObjectKind, Segment, SegmentView};
-use ipc_ring::{Side, lanes, spsc};
+use ipc_ring::cell::{BlackboardView, CellView};
+use ipc_ring::{Side, broadcast, lanes, ordered, spsc};
 
 use crate::calls::Calls;
 use crate::rng::Rng;
@@ -76,7 +77,7 @@ pub fn look(view: &SegmentView, rng: &mut Rng, calls: &mut Calls<'_>) {
         calls.call("SegmentView::open_object", || view.open_object(&name, kind, PayloadType::bytes()).map(drop));
         let slab = calls.call("SlabView::open", || SlabView::open(view, &name));
         calls.outcome("SlabView::usage", || slab.map(|slab| (slab.usage(), slab.holdings())));
-        look_at_ring(view, &name, calls);
+        look_at_object(view, &name, calls);
         let Some(object) = calls.call("SegmentView::view", || view.view(info)) else { continue };
         let mut bytes = [0; 64];
         let len = object.len().min(bytes.len());
@@ -89,8 +90,8 @@ pub fn look(view: &SegmentView, rng: &mut Rng, calls: &mut Calls<'_>) {
     }
 }
 
-/// Looks at an object as at a one-to-one ring and as at one of lanes; it is refused if it is none.
-fn look_at_ring(view: &SegmentView, name: &str, calls: &mut Calls<'_>) {
+/// Looks at an object as at each kind that can be looked at; it is refused if it is none.
+fn look_at_object(view: &SegmentView, name: &str, calls: &mut Calls<'_>) {
     if let Some(ring) = calls.call("spsc::RingView::open", || spsc::RingView::open(view, name)) {
         calls.outcome("spsc::RingView::stats", || (ring.info().describe_kind(), ring.is_of_records(), ring.stats()));
         calls.outcome("spsc::RingView::side", || [Side::Producer, Side::Consumer].map(|side| ring.side(side)));
@@ -107,5 +108,25 @@ fn look_at_ring(view: &SegmentView, name: &str, calls: &mut Calls<'_>) {
                 format!("lane {lane} of {lanes} is there, or is not, in a view")
             });
         }
+    }
+    if let Some(ring) = calls.call("ordered::RingView::open", || ordered::RingView::open(view, name)) {
+        calls.outcome("ordered::RingView::stats", || (ring.info().describe_kind(), ring.is_of_records(), ring.stats()));
+        calls.outcome("ordered::RingView::consumer_side", || ring.consumer_side());
+        let places = ring.places();
+        for place in [0, places - 1, places] {
+            let look = || (ring.producer_stats(place), ring.producer_side(place));
+            calls.outcome("ordered::RingView::producer_stats and producer_side", look);
+        }
+    }
+    if let Some(ring) = calls.call("broadcast::RingView::open", || broadcast::RingView::open(view, name)) {
+        let look = || (ring.info().describe_kind(), ring.is_of_records(), ring.capacity(), ring.stats());
+        calls.outcome("broadcast::RingView::stats", look);
+        calls.outcome("broadcast::RingView::consumers", || (ring.places(), ring.producer_side(), ring.consumers()));
+    }
+    if let Some(cell) = calls.call("CellView::open", || CellView::open(view, name)) {
+        calls.outcome("CellView::version", || (cell.info().describe_kind(), cell.version(), cell.writer_side()));
+    }
+    if let Some(board) = calls.call("BlackboardView::open", || BlackboardView::open(view, name)) {
+        calls.outcome("BlackboardView::cells", || (board.info().describe_kind(), board.cells().count()));
     }
 }
