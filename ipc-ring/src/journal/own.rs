@@ -26,7 +26,11 @@ impl Own {
     /// Takes the lead among the threads of this process; `None` if another one has it.
     pub(super) fn lead(&self) -> Option<OwnLead<'_>> {
         // Pairs with the Release of the drop, for those who see the role's word of the thread before.
-        (!self.leading.swap(true, Ordering::Acquire)).then_some(OwnLead(&self.leading))
+        if self.leading.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        // Not before: made for one who is refused it, it would give back what another one has.
+        Some(OwnLead(&self.leading))
     }
 
     pub(super) fn leads(&self) -> bool {
@@ -52,5 +56,21 @@ impl Own {
 impl Drop for OwnLead<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Several threads of one process led at once, and what was said to be durable went back.
+    #[test]
+    fn who_is_refused_the_lead_does_not_give_it_back() {
+        let own = Own::default();
+        let lead = own.lead();
+        assert!(lead.is_some() && own.lead().is_none() && own.leads());
+        assert!(own.lead().is_none(), "the refusal before has changed nothing");
+        drop(lead);
+        assert!(!own.leads() && own.lead().is_some());
     }
 }

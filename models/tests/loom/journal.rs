@@ -192,9 +192,11 @@ fn journal_killed_grant() {
     check_deaths(|accesses| move || killed_appender(2, accesses));
 }
 
-/// Two wait for their records to be durable: one flushes for both, or each for itself.
-fn commits() -> bool {
-    let [mine, other] = journals(OPTIONS);
+/// Two wait for their records to be durable, in two processes or in one: one flushes for both, or each for itself.
+fn commits<const PROCESSES: usize>() -> bool {
+    let all = journals::<PROCESSES>(OPTIONS);
+    let (mine, other) = (all[0].clone(), all[PROCESSES - 1].clone());
+    drop(all);
     let (mut first, mut second) =
         (mine.appender(Acknowledge::EveryCommit).unwrap(), other.appender(Acknowledge::EveryCommit).unwrap());
     first.set_strategy(WaitStrategy::sleep());
@@ -219,7 +221,12 @@ fn commits() -> bool {
 
 #[test]
 fn journal_commits() {
-    check(true, [commits]);
+    check(true, [commits::<2>]);
+}
+
+#[test]
+fn journal_commits_in_one_process() {
+    check(true, [commits::<1>]);
 }
 
 /// A leader is killed after so many accesses; the other one, beside it or `after` it, takes over, and its own record is durable.

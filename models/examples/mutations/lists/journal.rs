@@ -6,6 +6,7 @@ const APPENDER: &str = "ipc-ring/src/journal/appender/mod.rs";
 const BELL: &str = "ipc-core/src/wait/bell.rs";
 const CONTROL: &str = "ipc-ring/src/journal/control.rs";
 const LEADER: &str = "ipc-ring/src/journal/leader.rs";
+const OWN: &str = "ipc-ring/src/journal/own.rs";
 const READER: &str = "ipc-ring/src/journal/reader.rs";
 const ROOM: &str = "ipc-ring/src/journal/appender/room.rs";
 
@@ -47,6 +48,15 @@ pub(crate) const JOURNAL: List = List {
         ),
     ],
     steps: &[
+        mutation(
+            "several threads of one process lead at once",
+            OWN,
+            &[(
+                "if self.leading.swap(true, Ordering::Acquire) {",
+                "if self.leading.swap(true, Ordering::Acquire) && false {",
+            )],
+            CaughtBy("journal_commits_in_one_process"),
+        ),
         mutation(
             "a claim is made by a store",
             CONTROL,
