@@ -6,8 +6,9 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::scratch;
+use ipc_core::{Payload, Slab};
 use ipc_ring::broadcast::Start;
-use ipc_ring::{RingError, Side, broadcast, mpmc, mpsc, ordered, spsc};
+use ipc_ring::{RingError, Side, broadcast, cell, mpmc, mpsc, ordered, spsc};
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_millis(20)
@@ -98,4 +99,48 @@ fn values_are_iterated_to_the_end_in_every_ring() {
     iterates!(ring.producer().unwrap(), ring.consumer(Start::Now).unwrap(), told of who gave up);
     iterates!(ring.producer().unwrap(), ring.lossy_consumer(Start::Now).unwrap());
     iterates!(ring.producer().unwrap(), ring.lossy_consumer(Start::Now).unwrap(), told of who gave up);
+}
+
+/// No bytes, and a line to stand at.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Nothing;
+
+impl Payload for Nothing {
+    const NAME: &'static str = "test.Nothing";
+}
+
+/// The number of such items in a cell was none, by which it was divided.
+#[test]
+fn values_without_bytes_that_are_aligned_to_a_line_go_through_every_ring() {
+    let segment = scratch(1 << 20);
+    macro_rules! goes {
+        ($producer:expr, $consumer:expr) => {{
+            let (mut producer, mut consumer) = ($producer, $consumer);
+            for _ in 0..100 {
+                producer.push(Nothing).unwrap();
+                producer.push_slice(&[Nothing; 2]).unwrap();
+                assert_eq!(consumer.pop().unwrap(), Some(Nothing));
+                assert_eq!(consumer.pop_slice(&mut [Nothing; 2]).unwrap(), 2);
+            }
+            assert_eq!(consumer.try_pop(), Err(RingError::Empty));
+        }};
+    }
+    let ring = spsc::Ring::<Nothing>::create(&segment, "spsc", 8).unwrap();
+    goes!(ring.producer().unwrap(), ring.consumer().unwrap());
+    let ring = mpsc::Ring::<Nothing>::create(&segment, "mpsc", 8).unwrap();
+    goes!(ring.producer().unwrap(), ring.consumer().unwrap());
+    let ring = ordered::Ring::<Nothing>::create(&segment, "ordered", 8).unwrap();
+    goes!(ring.producer().unwrap(), ring.consumer().unwrap());
+    let ring = mpmc::Ring::<Nothing>::create(&segment, "mpmc", 8).unwrap();
+    goes!(ring.producer().unwrap(), ring.consumer().unwrap());
+    let ring = broadcast::Ring::<Nothing>::create(&segment, "broadcast", 8, 1).unwrap();
+    goes!(ring.producer().unwrap(), ring.consumer(Start::Now).unwrap());
+    let cell = cell::Cell::<Nothing>::create(&segment, "cell").unwrap();
+    cell.writer().unwrap().write(Nothing).unwrap();
+    assert_eq!(cell.reader().unwrap().read().unwrap().map(|read| read.value), Some(Nothing));
+    let slab = Slab::<Nothing>::create(&segment, "slab", 4).unwrap();
+    let slots: Vec<_> = (0..4).map(|_| slab.try_allocate().unwrap()).collect();
+    assert!(slab.try_allocate().is_err());
+    drop(slots);
 }

@@ -13,6 +13,7 @@ use ipc_core::{Payload, copy};
 
 use super::lines::{self, Lines};
 use crate::error::RingError;
+use crate::spsc::cursor::per_cell;
 
 /// Bytes of a control word.
 const CONTROL: usize = 8;
@@ -22,16 +23,6 @@ const BATCH_BYTES: usize = 64 << 10;
 
 /// So many bytes of a slice are asked for before the first is read.
 const PREFETCHED: usize = 4096;
-
-/// Items in a cell, of a type of any size and alignment, also of one that is only said to be.
-pub(super) const fn per_cell(size: u64, align: u64) -> u64 {
-    let first = if align > CONTROL as u64 { align } else { CONTROL as u64 };
-    match first.checked_add(size) {
-        Some(end) if end <= CACHE_LINE as u64 && size > 0 => (CACHE_LINE as u64 - first) / size,
-        Some(end) if end <= CACHE_LINE as u64 => CACHE_LINE as u64 - first,
-        _ => 1,
-    }
-}
 
 /// How items of one type lie in cells: all known at compile time.
 pub(super) struct Layout<T>(PhantomData<T>);

@@ -4,13 +4,13 @@ use ipc_core::segment::ObjectView;
 use ipc_core::sync::CACHE_LINE;
 use ipc_core::{Error, ObjectInfo, SegmentView};
 
-use super::cells::per_cell;
 use super::lines::{ConsumerInfo, GEOMETRY, MAX_CONSUMERS, PUBLISHER, Stats, data};
 use super::record_ring::RECORDS;
 use super::ring::SLOTS;
 use crate::object::{entry, one_of};
 use crate::presence::SideState;
 use crate::publisher::Publisher;
+use crate::spsc::cursor::per_cell;
 
 /// A broadcast ring of either kind that is only looked at: through a [`SegmentView`], without a right to write, and without knowing what it carries.
 ///

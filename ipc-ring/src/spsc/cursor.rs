@@ -25,6 +25,16 @@ const ACKNOWLEDGE_BYTES: usize = 64 << 10;
 /// So many bytes of a slice are asked for before the first is read.
 const PREFETCHED: usize = 4096;
 
+/// Items in a cell, of a type of any size and alignment, also of one that is only said to be.
+pub(crate) const fn per_cell(size: u64, align: u64) -> u64 {
+    let first = if align > CONTROL as u64 { align } else { CONTROL as u64 };
+    match first.checked_add(size) {
+        Some(end) if end <= CACHE_LINE as u64 && size > 0 => (CACHE_LINE as u64 - first) / size,
+        Some(end) if end < CACHE_LINE as u64 => CACHE_LINE as u64 - first,
+        _ => 1,
+    }
+}
+
 /// How items of one type lie in cells: all known at compile time.
 pub(crate) struct Layout<T>(PhantomData<T>);
 
@@ -32,11 +42,7 @@ impl<T: Payload> Layout<T> {
     pub(crate) const ITEM: usize = size_of::<T>();
     /// Where the first item begins in its cell: after the control word, aligned for `T`.
     const FIRST: usize = if align_of::<T>() > CONTROL { align_of::<T>() } else { CONTROL };
-    pub(crate) const PER_CELL: usize = match Self::FIRST.checked_add(Self::ITEM) {
-        Some(end) if end <= CACHE_LINE && Self::ITEM > 0 => (CACHE_LINE - Self::FIRST) / Self::ITEM,
-        Some(end) if end <= CACHE_LINE => CACHE_LINE - Self::FIRST,
-        _ => 1,
-    };
+    pub(crate) const PER_CELL: usize = per_cell(Self::ITEM as u64, align_of::<T>() as u64) as usize;
     /// Whether each item has a line, or more, of its own. Where several share one, a consumer that follows its producer line by line has something to do meanwhile.
     pub(crate) const FILLS_LINES: bool = Self::PER_CELL == 1;
     pub(crate) const STRIDE: usize = (Self::FIRST + Self::PER_CELL * Self::ITEM).next_multiple_of(CACHE_LINE);
