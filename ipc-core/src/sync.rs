@@ -17,6 +17,12 @@ pub mod model;
 #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
 pub use model::{AtomicU32, AtomicU64, fence};
 
+#[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]
+pub use model::PrivateBool;
+/// A flag in this process's own memory by which its threads exclude each other: a model checker watches it as it does the words of shared memory.
+#[cfg(not(any(ipc_model = "loom", ipc_model = "shuttle")))]
+pub use std::sync::atomic::AtomicBool as PrivateBool;
+
 #[cfg(not(any(ipc_model = "loom", ipc_model = "shuttle")))]
 pub(crate) use crate::os::{futex_wait, futex_wake};
 #[cfg(any(ipc_model = "loom", ipc_model = "shuttle"))]

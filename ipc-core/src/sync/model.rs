@@ -32,7 +32,7 @@ use crate::payload::{FNV_OFFSET, fnv1a_words};
 use crate::peer::PeerId;
 use crate::segment::{Region, SegmentId};
 
-pub use modelled::fence;
+pub use modelled::{AtomicBool as PrivateBool, fence};
 
 /// How many lives may be [mortal](mortal) in one execution.
 const MORTALS: usize = 3;

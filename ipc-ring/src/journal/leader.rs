@@ -361,11 +361,10 @@ impl Shared {
     ) -> Result<(), JournalError> {
         let dead = Cell::new(false);
         let look = || {
-            let led = match self.control.leader().state() {
-                RoleState::Held(leader) if leader == self.segment.peer_id() => self.own.leads(),
-                RoleState::Held(_) => !dead.get(),
-                RoleState::Released(_) | RoleState::Unclaimed => false,
-            };
+            // Of this process's own threads it knows itself, also of one that is only about to ask for the role: who looked for the role alone would come back at once, again and again.
+            let me = self.segment.peer_id();
+            let others = || matches!(self.control.leader().state(), RoleState::Held(leader) if leader != me);
+            let led = self.own.leads() || (others() && !dead.get());
             Ok((!led || done()?.is_some()).then_some(()))
         };
         let ask = || {
@@ -436,8 +435,6 @@ impl Shared {
                 return Ok(done);
             }
             self.wait_for_leader(terms, || Ok(None::<()>))?;
-            // A thread of this process may be about to lead.
-            std::thread::yield_now();
         }
     }
 

@@ -1,6 +1,8 @@
 //! What this process itself is at, in its own memory: words in shared memory that name it can be damaged.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ipc_core::sync::PrivateBool;
 
 use super::control::MAX_MEMBERS;
 
@@ -9,7 +11,7 @@ use super::control::MAX_MEMBERS;
 pub(super) struct Own {
     /// Whether a thread leads, or is about to ask for the role. Set before the role is claimed and cleared after it was let go: so if the role's word names this
     /// process while it is not set, the word is not what this process wrote.
-    leading: AtomicBool,
+    leading: PrivateBool,
     /// The places among the members that this process has, a bit each.
     members: [AtomicU64; MAX_MEMBERS.div_ceil(64)],
     /// How long the last flush of records took, in nanoseconds: how long it is worth to wait for others.
@@ -20,15 +22,13 @@ pub(super) struct Own {
 
 /// This thread leads, of this process's threads, until it drops.
 #[derive(Debug)]
-pub(super) struct OwnLead<'a>(&'a AtomicBool);
+pub(super) struct OwnLead<'a>(&'a PrivateBool);
 
 impl Own {
     /// Takes the lead among the threads of this process; `None` if another one has it.
     pub(super) fn lead(&self) -> Option<OwnLead<'_>> {
         // Pairs with the Release of the drop, for those who see the role's word of the thread before.
-        if self.leading.swap(true, Ordering::Acquire) {
-            return None;
-        }
+        self.leading.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
         // Not before: made for one who is refused it, it would give back what another one has.
         Some(OwnLead(&self.leading))
     }
@@ -59,7 +59,7 @@ impl Drop for OwnLead<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(ipc_model = "loom", ipc_model = "shuttle"))))]
 mod tests {
     use super::*;
 

@@ -52,9 +52,15 @@ pub(crate) const JOURNAL: List = List {
             "several threads of one process lead at once",
             OWN,
             &[(
-                "if self.leading.swap(true, Ordering::Acquire) {",
-                "if self.leading.swap(true, Ordering::Acquire) && false {",
+                "self.leading.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;",
+                "self.leading.store(true, Ordering::Relaxed);",
             )],
+            CaughtBy("journal_commits_in_one_process"),
+        ),
+        mutation(
+            "who is refused the lead gives back what another thread has",
+            OWN,
+            &[("Ordering::Relaxed).ok()?;", "Ordering::Relaxed).map_err(|_| drop(OwnLead(&self.leading))).ok()?;")],
             CaughtBy("journal_commits_in_one_process"),
         ),
         mutation(
