@@ -159,9 +159,20 @@ impl SegmentOptions {
         let peers = PeerTable::attach(map.clone(), geometry.peers_offset as usize, geometry.peer_slots as usize, file)?;
         drop(ByteLock::kept(peers.lease(), lease_bytes::REMOVAL));
         let (transient, behaviour) = (self.transient, self.behaviour);
-        let (threads, repair, private) = (Mutex::new(()), Mutex::new(()), Mutex::default());
-        let attachment =
-            Attachment { map, geometry, id, peers, backing, process, transient, behaviour, threads, repair, private };
+        let attachment = Attachment {
+            map,
+            geometry,
+            id,
+            peers,
+            backing,
+            process,
+            transient,
+            behaviour,
+            threads: Mutex::default(),
+            repair: Mutex::default(),
+            flushing: Mutex::default(),
+            private: Mutex::default(),
+        };
         Ok(Some(Segment::assemble(attachment)))
     }
 }

@@ -161,7 +161,6 @@ impl SegmentOptions {
         let peers =
             PeerTable::attach(map.clone(), geometry.peers_offset as usize, geometry.peer_slots as usize, lease)?;
         let (transient, behaviour) = (self.transient, self.behaviour);
-        let (threads, repair) = (Mutex::new(()), Mutex::new(()));
         Ok(Segment::assemble(Attachment {
             map,
             geometry,
@@ -171,8 +170,9 @@ impl SegmentOptions {
             process,
             transient,
             behaviour,
-            threads,
-            repair,
+            threads: Mutex::default(),
+            repair: Mutex::default(),
+            flushing: Mutex::default(),
             private: Mutex::default(),
         }))
     }

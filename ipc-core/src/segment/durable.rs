@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "msync, madvise")]
 
 use std::ops::Deref;
+use std::sync::{MutexGuard, PoisonError};
 
 use nix::libc;
 use nix::sys::mman::{MmapAdvise, MsFlags, madvise, msync};
@@ -48,8 +49,9 @@ impl Segment {
             return Err(unsupported(format!("{:?}, which is in memory only", self.path())));
         }
         let durable = DurableSegment { segment: self.clone() };
-        durable.check_flushes()?;
+        let flushing = durable.begin()?;
         file.sync_all().map_err(|source| durable.failed(source))?;
+        drop(flushing);
         if let Backing::File(place) = &self.inner.backing {
             // Says nothing of what is in the file: it may be tried again.
             place
@@ -94,6 +96,7 @@ impl DurableSegment {
         }
         let from = offset - offset % os::page_size() as u64;
         let to = os::round_to_pages(end).unwrap_or(end).min(map.len() as u64);
+        let _flushing = self.begin()?;
         // SAFETY: inside the mapping, which lives as long as the attachment; msync changes no contents.
         let start = unsafe { map.base().add(from as usize) };
         // SAFETY: as above.
@@ -134,6 +137,13 @@ impl DurableSegment {
             // SAFETY: as above.
             let _ = unsafe { madvise(start.cast(), (to - from) as usize, MmapAdvise::MADV_RANDOM) };
         }
+    }
+
+    /// One thread of this attachment at a time, from the look whether a flush has failed until it is said that this one did. The kernel tells an error of writing once for each open description:
+    /// of two threads that flush through one, one would be told of it, and the other one that all is well with pages of its own that were not written.
+    fn begin(&self) -> Result<MutexGuard<'_, ()>> {
+        let alone = self.segment.inner.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_flushes().map(|()| alone)
     }
 
     fn check_flushes(&self) -> Result<()> {

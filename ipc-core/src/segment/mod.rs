@@ -90,6 +90,8 @@ struct Attachment {
     threads: Mutex<()>,
     /// The same, for the lock of repairs, which is held across calls that take the one above.
     repair: Mutex<()>,
+    /// Of those who flush: the kernel tells an error of writing once to those who flush through one description.
+    pub(super) flushing: Mutex<()>,
     /// What the handles of an object share in this process's own memory, by the object's place.
     private: Mutex<Vec<(u64, Arc<Private>)>>,
 }
@@ -99,8 +101,20 @@ type Private = dyn Any + Send + Sync;
 /// From [`Segment::lock_for_repair`]; freed when it drops, the kernel's lock first.
 #[derive(Debug)]
 pub struct RepairLock<'a> {
-    _bytes: ByteLock<'a>,
+    process: Process,
+    bytes: Option<ByteLock<'a>>,
     _threads: MutexGuard<'a, ()>,
+}
+
+impl Drop for RepairLock<'_> {
+    fn drop(&mut self) {
+        // In a fork child this is a copy, on a description that is its parent's as well.
+        if !self.process.is_current()
+            && let Some(bytes) = self.bytes.take()
+        {
+            bytes.keep();
+        }
+    }
 }
 
 /// Where it is and who we are in it: every handle of every object has one, so the rest would drown what the handle has to say.
@@ -201,6 +215,7 @@ impl Segment {
             process,
             threads: Mutex::new(()),
             repair: Mutex::new(()),
+            flushing: Mutex::new(()),
             private: Mutex::default(),
             ..**inner
         }))
@@ -325,7 +340,7 @@ impl Segment {
         let threads = self.inner.repair.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes =
             ByteLock::acquire(self.lease_file(), lease_bytes::REPAIR, Lock::Exclusive, "the repair of the segment")?;
-        Ok(RepairLock { _bytes: bytes, _threads: threads })
+        Ok(RepairLock { process: self.process(), bytes: Some(bytes), _threads: threads })
     }
 
     /// What all handles of one object share that were opened through this attachment, in memory that no other process writes: for crates whose objects have

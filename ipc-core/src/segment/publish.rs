@@ -382,4 +382,27 @@ mod tests {
         left.sort();
         assert_eq!(left, [".new-leased", ".new-young", "another"]);
     }
+
+    #[test]
+    fn a_fork_child_that_drops_its_copy_of_a_repair_lock_does_not_free_its_parents() {
+        let segment = crate::Segment::memfd("repair").create().unwrap();
+        let other = segment.inherit().unwrap();
+        let lock = segment.lock_for_repair().unwrap();
+        let is_held = || os::is_locked_by_another(other.lease_file(), lease_bytes::REPAIR).unwrap();
+        #[expect(unsafe_code, reason = "fork")]
+        // SAFETY: the child takes no lock of this process's other threads, and ends in `_exit`.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            nix::unistd::ForkResult::Child => {
+                drop(lock);
+                // SAFETY: ends the process at once.
+                unsafe { nix::libc::_exit(0) }
+            }
+            nix::unistd::ForkResult::Parent { child } => {
+                nix::sys::wait::waitpid(child, None).unwrap();
+                assert!(is_held());
+                drop(lock);
+                assert!(!is_held());
+            }
+        }
+    }
 }

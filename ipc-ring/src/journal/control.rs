@@ -65,8 +65,10 @@ const WORDS: [(usize, usize); 13] = [
     (CURSORS, MAX_CURSORS * LINE_PAIR),
 ];
 
-/// Places for handles and appenders.
-pub(super) const MAX_MEMBERS: usize = if MODEL { 4 } else { 256 };
+/// Places for handles and appenders, and one more.
+pub(super) const MAX_MEMBERS: usize = if MODEL { 5 } else { 256 };
+/// The place of whoever is opening the journal, under the segment's lock: under it the claims of a dead one are ended whose own place is taken.
+pub(super) const OPENER: usize = MAX_MEMBERS - 1;
 
 // Offsets in a cursor's lines.
 const CURSOR_ROLE: usize = 0;
@@ -356,9 +358,10 @@ impl Control {
         self.line(place).compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes a record out of the inside of a claim that is skipped: one that was to be published together with it.
+    /// Takes a record out of the inside of a claim that is skipped: one that was to be published together with it. The word keeps its lap: who was stopped for one finds by it that his
+    /// position is long gone, and would take it for free otherwise.
     pub(super) fn forget(&self, place: Place, claim: Claim) {
-        let _ = self.line(place).compare_exchange(claim.encode(place.tag), 0, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = self.exchange(place, claim, Claim { state: ClaimState::Skipped, ..claim });
     }
 
     /// Has the kernel make the pages with the words of some lines ready to be written.

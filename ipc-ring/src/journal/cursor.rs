@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
+use ipc_core::Error;
 use ipc_core::peer::RoleState;
 use ipc_core::sync::Ordering;
 
@@ -11,6 +12,9 @@ use super::format::MAX_NAME;
 use super::leader::Terms;
 use super::open::Journal;
 use super::reader::Reader;
+
+/// How often a cursor is looked for again that was removed as its role was claimed.
+const ATTEMPTS: usize = 1000;
 
 /// A reader with a name, whose place lasts: what it has not [acknowledged](Self::acknowledge) is kept, for it and for whoever opens it after it.
 ///
@@ -72,29 +76,53 @@ impl Journal {
         let terms = Terms { deadline, ..Terms::default() };
         let (shared, bytes) = (&self.shared, encode(name)?);
         shared.check()?;
-        let index = match self.find_cursor(&bytes) {
-            Some(index) => index,
+        for _ in 0..ATTEMPTS {
+            let index = self.cursor_place(&bytes, terms)?;
+            if let Some(cursor) = self.claim_cursor(index, &bytes)? {
+                return Ok(cursor);
+            }
+        }
+        Err(Error::Busy { what: "a cursor that others remove without end", seconds: 0 }.into())
+    }
+
+    /// The cursor at a place, if it is still the one of that name.
+    fn claim_cursor(&self, index: usize, bytes: &[u8; MAX_NAME]) -> Result<Option<Cursor>, JournalError> {
+        let control = &self.shared.control;
+        let role = control.cursor_role(index);
+        role.claim(&self.shared.segment)?;
+        // Who removes a cursor has its role meanwhile: so this one is there, or was not any more before the role was ours.
+        let is_there = control.cursor_used(index).load(Ordering::Acquire) != 0;
+        if !is_there || control.cursor_name(index) != *bytes {
+            role.release(&self.shared.segment);
+            return Ok(None);
+        }
+        // Pairs with the Release of `acknowledge` of the one before.
+        let position = control.cursor_position(index).load(Ordering::Acquire);
+        Ok(Some(Cursor { reader: self.reader(position), journal: self.clone(), index }))
+    }
+
+    /// Where the cursor of that name stands, or is to stand from now on.
+    fn cursor_place(&self, bytes: &[u8; MAX_NAME], terms: Terms<'_>) -> Result<usize, JournalError> {
+        let shared = &self.shared;
+        match self.find_cursor(bytes) {
+            Some(index) => Ok(index),
             // As the leader: nobody gives space away meanwhile that it should hold.
             None => shared.lead_until(terms, |_| {
-                if let Some(index) = self.find_cursor(&bytes) {
+                if let Some(index) = self.find_cursor(bytes) {
                     return Ok(index);
                 }
                 let places = shared.store.geometry().cursors as usize;
                 let free = (0..places).find(|index| shared.control.cursor_used(*index).load(Ordering::Acquire) == 0);
                 let Some(index) = free else { return Err(JournalError::TooMany { what: "cursors", places }) };
-                shared.control.set_cursor_name(index, &bytes);
+                shared.control.set_cursor_name(index, bytes);
                 let oldest = shared.control.head().load(Ordering::Acquire);
                 shared.control.cursor_position(index).store(oldest, Ordering::Relaxed);
                 // Release: name and place are seen with it.
                 shared.control.cursor_used(index).store(1, Ordering::Release);
                 shared.act(true, 0)?;
                 Ok(index)
-            })?,
-        };
-        shared.control.cursor_role(index).claim(&shared.segment)?;
-        // Pairs with the Release of `acknowledge` of the one before.
-        let position = shared.control.cursor_position(index).load(Ordering::Acquire);
-        Ok(Cursor { reader: self.reader(position), journal: self.clone(), index })
+            }),
+        }
     }
 
     /// Removes a cursor that no living process has: it holds nothing back any more.
@@ -185,5 +213,35 @@ impl Drop for Cursor {
     fn drop(&mut self) {
         let shared = &self.journal.shared;
         shared.control.cursor_role(self.index).release(&shared.segment);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(any(ipc_model = "loom", ipc_model = "shuttle")))]
+mod tests {
+    use super::*;
+    use crate::journal::{Acknowledge, JournalOptions};
+    use ipc_core::Segment;
+
+    /// It was found by its name and claimed by its place, and moved the other one.
+    #[test]
+    fn a_cursor_that_is_removed_as_it_is_opened_is_not_taken_for_the_one_that_came_into_its_place() {
+        let segment = Segment::memfd("cursors").size(1 << 20).create().unwrap();
+        let journal = Journal::create(&segment, "log", JournalOptions::new().capacity(64 << 10)).unwrap();
+        let appended = journal.appender(Acknowledge::Async).unwrap().push(b"one").unwrap();
+        let name = encode("removed").unwrap();
+        let index = journal.cursor_place(&name, Terms::default()).unwrap();
+        journal.remove_cursor("removed").unwrap();
+        drop(journal.cursor("another").unwrap());
+        assert_eq!(journal.find_cursor(&encode("another").unwrap()), Some(index));
+        assert!(journal.claim_cursor(index, &name).unwrap().is_none());
+        let (mut another, mut again) = (journal.cursor("another").unwrap(), journal.cursor("removed").unwrap());
+        assert_ne!(another.index, again.index);
+        let mut record = Vec::new();
+        again.try_pop(&mut record).unwrap();
+        again.acknowledge();
+        assert_eq!((again.acknowledged(), another.acknowledged()), (appended.end, 0));
+        another.try_pop(&mut record).unwrap();
+        assert_eq!(record, b"one");
     }
 }

@@ -9,9 +9,7 @@ use ipc_core::peer::{Claim as RoleClaim, RoleState};
 use ipc_core::sync::{MODEL, Ordering, light_fence};
 use ipc_core::wait::{Bell, Cancel, Interrupted, Wait, WaitStrategy, coarse_time};
 
-use super::control::{Claim, ClaimState, Found, Lap};
 use super::error::JournalError;
-use super::format::{Frame, Kind, LINE, MAX_POSITION};
 use super::open::{Journal, Shared};
 use super::own::OwnLead;
 
@@ -82,6 +80,7 @@ impl Journal {
     ///
     /// As [`wait_durable`](Self::wait_durable).
     pub fn flush(&self) -> Result<u64, JournalError> {
+        self.shared.check()?;
         let published = self.shared.frontier(true)?;
         self.shared.wait_durable(published, Terms::default())
     }
@@ -92,6 +91,7 @@ impl Journal {
     ///
     /// As there, and [`JournalError::TimedOut`].
     pub fn flush_deadline(&self, deadline: Instant) -> Result<u64, JournalError> {
+        self.shared.check()?;
         let published = self.shared.frontier(true)?;
         self.shared.wait_durable(published, Terms { deadline: Some(deadline), ..Terms::default() })
     }
@@ -123,128 +123,6 @@ impl Journal {
 }
 
 impl Shared {
-    /// Where the last committed record ends that has no uncommitted one before it. With `settle`, claims of the dead are skipped on the way, which asks the kernel.
-    pub(super) fn frontier(&self, settle: bool) -> Result<u64, JournalError> {
-        // Pairs with the Release below. A hint: what is published stays so.
-        let begun = self.control.published().load(Ordering::Acquire).max(self.begun_at);
-        let reached = self.walk(begun, settle, self.member, |_| false)?;
-        if reached > begun {
-            // It may go back when two are at it; whoever looks goes forward from there.
-            self.control.published().store(reached, Ordering::Release);
-        }
-        Ok(reached)
-    }
-
-    /// Skips every claim that is not committed: for whoever has found that nobody lives who could.
-    pub(super) fn skip_all_claims(&self) -> Result<(), JournalError> {
-        let begun = self.control.published().load(Ordering::Acquire).max(self.begun_at);
-        self.walk(begun, true, self.member, |_| true).map(drop)
-    }
-
-    /// Goes over published records from `at` on. Skips claims, as `member`, whose owner is dead, or which `mine` says are nobody's.
-    fn walk(
-        &self,
-        mut at: u64,
-        settle: bool,
-        member: usize,
-        nobodys: impl Fn(usize) -> bool,
-    ) -> Result<u64, JournalError> {
-        let data = self.store.geometry().data;
-        let corrupted = |what, position, expected, found| JournalError::Corrupted { what, position, expected, found };
-        // Every step goes forward by a line at least, or finds the claim of somebody who lives, or begins anew because a lap has passed.
-        let (mut attempts, mut lap) = (4 * data / LINE, Lap::new(data, self.epoch));
-        loop {
-            let claim = match self.control.look(lap.place(at)) {
-                Found::Taken(claim) => claim,
-                Found::Free(_) => return Ok(at),
-                Found::Later => {
-                    // The hint was older than a lap.
-                    let again = self.control.published().load(Ordering::Acquire);
-                    at = self.control.head().load(Ordering::Acquire).max(again).max(at);
-                    attempts = attempts.saturating_sub(1 + data / LINE / 8);
-                    if attempts == 0 {
-                        return Err(corrupted("a line's word, which", at, 0, u64::MAX));
-                    }
-                    continue;
-                }
-            };
-            let extent = self.extent_of(at, claim)?;
-            if claim.state == ClaimState::Claimed {
-                let dead = settle && (nobodys(claim.owner) || !self.lives(claim.owner));
-                if !dead {
-                    return Ok(at);
-                }
-                self.skip(at, claim, member);
-                continue;
-            }
-            at += extent;
-        }
-    }
-
-    /// The bytes of a claim that was found at a position: it goes no further than to the end of the data, and what lies behind it can be counted.
-    fn extent_of(&self, at: u64, claim: Claim) -> Result<u64, JournalError> {
-        let (data, extent) = (self.store.geometry().data, claim.lines * LINE);
-        let corrupted = |what, expected, found| JournalError::Corrupted { what, position: at, expected, found };
-        let to_the_end = data - at % data;
-        if extent == 0 || extent > to_the_end {
-            return Err(corrupted("the lines of a claim", to_the_end / LINE, claim.lines));
-        }
-        if at > MAX_POSITION {
-            return Err(corrupted("the position of a claim", MAX_POSITION, at));
-        }
-        Ok(extent)
-    }
-
-    /// Whether a member can still commit its claims: asks the kernel.
-    fn lives(&self, member: usize) -> bool {
-        match self.control.member(member).state() {
-            // Of this process's own places it knows itself.
-            RoleState::Held(peer) if peer == self.segment.peer_id() => self.own.has(member),
-            RoleState::Held(peer) => self.segment.is_alive(peer),
-            RoleState::Released(_) | RoleState::Unclaimed => false,
-        }
-    }
-
-    /// Takes a claim over, as `member`, and turns its lines into skipped ones. If its owner commits it first, or another one takes it, nothing happens: whoever
-    /// looks again sees which. Whoever dies in here leaves a claim that is his.
-    pub(super) fn skip(&self, at: u64, claim: Claim, member: usize) {
-        let (mine, mut lap) = (Claim { owner: member, ..claim }, Lap::new(self.store.geometry().data, self.epoch));
-        let place = lap.place(at);
-        if claim != mine && !self.control.exchange(place, claim, mine) {
-            return;
-        }
-        // Records that were to be published together with this one.
-        for line in 1..claim.lines {
-            let inside = lap.place(at + line * LINE);
-            if let Found::Taken(record) = self.control.look(inside) {
-                self.store.erase_frame(inside.position);
-                self.control.forget(inside, record);
-            }
-        }
-        let durable = self.control.durable_mark().load(Ordering::Acquire);
-        let frame = Frame::new(Kind::Skip, 0, claim.lines, at, self.epoch, coarse_time(), durable);
-        self.store.write_record(frame, &[]);
-        self.control.exchange(place, mine, Claim { state: ClaimState::Skipped, ..mine });
-        self.ring_for_readers();
-    }
-
-    /// Skips what the last holder of a place had claimed: nobody has it now but us.
-    pub(super) fn settle_claims_of(&self, index: usize) -> Result<(), JournalError> {
-        let mut at = self.control.published().load(Ordering::Acquire).max(self.begun_at);
-        let data = self.store.geometry().data;
-        let end = self.control.head().load(Ordering::Acquire).saturating_add(data);
-        let mut lap = Lap::new(data, self.epoch);
-        while at < end {
-            let Found::Taken(claim) = self.control.look(lap.place(at)) else { break };
-            let extent = self.extent_of(at, claim)?;
-            if claim.state == ClaimState::Claimed && claim.owner == index {
-                self.skip(at, claim, index);
-            }
-            at += extent;
-        }
-        Ok(())
-    }
-
     #[inline(always)]
     pub(super) fn ring_for_readers(&self) {
         // Orders the commit before the look at the bell; the proof stands at `Bell`.

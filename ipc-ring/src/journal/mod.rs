@@ -29,6 +29,7 @@
 
 mod appender;
 mod backend;
+mod claims;
 mod control;
 mod cursor;
 mod error;

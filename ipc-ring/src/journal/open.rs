@@ -11,7 +11,7 @@ use ipc_core::wait::coarse_time;
 use ipc_core::{DurableSegment, Error, Object, ObjectKind, Region, Segment};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::control::{Control, Found, Lap, MAX_MEMBERS};
+use super::control::{Control, Found, Lap, MAX_MEMBERS, OPENER};
 use super::error::JournalError;
 use super::format::{CursorEntry, Frame, Header, Kind, LINE, MAX_POSITION};
 use super::mapped::Mapped;
@@ -242,7 +242,7 @@ impl Journal {
         }
         (shared.epoch, shared.begun_at) =
             (control.session().load(Ordering::Acquire), control.begun_at().load(Ordering::Relaxed));
-        shared.member = shared.join()?;
+        shared.member = shared.join_first()?;
         shared.closed = AtomicBool::new(false);
         drop(lock);
         let end = shared.control.published().load(Ordering::Acquire);
@@ -366,9 +366,10 @@ impl Journal {
     ///
     /// A failed flush, [`JournalError::Poisoned`] after an earlier one, and [`Error::Busy`].
     pub fn close(self) -> Result<(), JournalError> {
-        match Arc::try_unwrap(self.shared) {
-            Ok(shared) => shared.leave(),
-            Err(_) => Ok(()),
+        // Of several threads that close the last clones at once one gets it.
+        match Arc::into_inner(self.shared) {
+            Some(shared) => shared.leave(),
+            None => Ok(()),
         }
     }
 }
@@ -445,29 +446,45 @@ impl Shared {
         if self.control.poison().load(Ordering::Acquire) != 0 { Err(JournalError::Poisoned) } else { Ok(()) }
     }
 
-    /// Takes a place among the members, and puts in order what its last holder left if that died.
-    pub(super) fn join(&self) -> Result<usize, JournalError> {
-        for index in 0..MAX_MEMBERS {
+    /// Takes the first place of a handle. Under the segment's lock.
+    fn join_first(&self) -> Result<usize, JournalError> {
+        let opener = self.control.member(OPENER).claim(&self.segment)?;
+        self.own.note(OPENER, true);
+        let joined = self.join(OPENER).and_then(|index| match opener {
+            // The one before died in here: what it was at is ended under the place that was just taken.
+            RoleClaim::TakenBack(_) => {
+                self.settle_claims_of(OPENER, index).map(|()| index).inspect_err(|_| self.part(index))
+            }
+            RoleClaim::First | RoleClaim::Released(_) => Ok(index),
+        });
+        self.part(OPENER);
+        joined
+    }
+
+    /// Takes a place among the members, and ends what its last holder left if that died, as `member`: another place of this process.
+    pub(super) fn join(&self, member: usize) -> Result<usize, JournalError> {
+        for index in 0..OPENER {
             let role = self.control.member(index);
             if matches!(role.state(), RoleState::Held(peer) if peer == self.segment.peer_id()) {
                 continue;
             }
             match role.claim(&self.segment) {
                 Ok(claim) => {
+                    // First: another thread that meets a claim of the place asks whether this process has it.
+                    self.own.note(index, true);
                     if let RoleClaim::TakenBack(_) = claim
-                        && let Err(error) = self.settle_claims_of(index)
+                        && let Err(error) = self.settle_claims_of(index, member)
                     {
-                        role.release(&self.segment);
+                        self.part(index);
                         return Err(error);
                     }
-                    self.own.note(index, true);
                     return Ok(index);
                 }
                 Err(Error::RoleHeld { .. } | Error::Busy { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(JournalError::TooMany { what: "handles and appenders", places: MAX_MEMBERS })
+        Err(JournalError::TooMany { what: "handles and appenders", places: OPENER })
     }
 
     /// Gives a place among the members back.

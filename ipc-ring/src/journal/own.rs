@@ -59,7 +59,8 @@ impl Drop for OwnLead<'_> {
     }
 }
 
-#[cfg(all(test, not(any(ipc_model = "loom", ipc_model = "shuttle"))))]
+#[cfg(test)]
+#[cfg(not(any(ipc_model = "loom", ipc_model = "shuttle")))]
 mod tests {
     use super::*;
 

@@ -333,7 +333,7 @@ impl Table {
                             }
                         },
                         // By one that lives, or one that was faster.
-                        Err(Error::RoleHeld { .. }) => {}
+                        Err(Error::RoleHeld { .. } | Error::Busy { .. }) => {}
                         Err(error) => return Err(error),
                     }
                 }

@@ -6,6 +6,7 @@ mod common;
 
 mod damage;
 mod durable;
+mod forked;
 mod leaders;
 mod records;
 mod refused;

@@ -10,7 +10,7 @@ use ipc_core::sync::model::mortal;
 use ipc_core::wait::WaitStrategy;
 use ipc_ring::journal::{Acknowledge, Appender, Journal, JournalError, JournalOptions, Reader};
 use loom::thread;
-use models::{attach_again, check, check_deaths, check_deaths_within, record, segment};
+use models::{Deaths, attach_again, check, check_deaths, check_deaths_once, check_deaths_within, record, segment};
 
 /// Room for eight records of a line, or for fewer that are longer.
 const OPTIONS: JournalOptions = JournalOptions::new().capacity(512).cursors(1);
@@ -190,6 +190,43 @@ fn journal_killed_slice() {
 #[test]
 fn journal_killed_grant() {
     check_deaths(|accesses| move || killed_appender(2, accesses));
+}
+
+/// An appender is killed; one takes its place, and ends its claim, while another one skips what the dead have claimed on its way: one of both writes there.
+fn succeeded_appender(accesses: usize, deaths: &Deaths) -> bool {
+    let [mine, other, third] = journals(OPTIONS);
+    let dying = thread::spawn(move || {
+        let peer = other_peer(&other);
+        mortal(peer, accesses, move || {
+            let mut dying = other.appender(Acknowledge::Async).unwrap();
+            push(&mut dying, 1, 0, 1);
+        })
+        .is_none()
+    });
+    let killed = dying.join().unwrap();
+    if !killed || !deaths.is_another() {
+        return killed;
+    }
+    // The places of the dead one's handle and of its appender.
+    let succeeding = thread::spawn(move || {
+        let both = [(); 2].map(|()| third.appender(Acknowledge::Async).unwrap());
+        (both, third)
+    });
+    let end = mine.flush().unwrap();
+    let (both, third) = succeeding.join().unwrap();
+    let again = mine.flush().unwrap();
+    assert!(again >= end);
+    let (mut reader, mut next) = (mine.reader_from_oldest(), [0, 0]);
+    read(&mut reader, &mut next, 8);
+    assert_eq!((reader.position(), next[0]), (again, 0));
+    mine.verify().unwrap();
+    drop((both, third));
+    true
+}
+
+#[test]
+fn journal_killed_appender_succeeded() {
+    check_deaths_once(|accesses, deaths| move || succeeded_appender(accesses, &deaths));
 }
 
 /// Two wait for their records to be durable, in two processes or in one: one flushes for both, or each for itself.

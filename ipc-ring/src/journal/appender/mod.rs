@@ -46,7 +46,7 @@ pub struct Appended {
     pub durable: u64,
 }
 
-/// Appends to a journal. One for each thread; there may be 256 appenders and handles of one journal at a time, in all processes.
+/// Appends to a journal. One for each thread; there may be 255 appenders and handles of one journal at a time, in all processes.
 ///
 /// A push makes no system call unless it flushes, waits for room, or wakes a sleeping reader; and one for each 64 KiB, by which the kernel makes those pages ready, instead of a page fault for
 /// each. It costs a checksum, a copy and two compare-and-swaps: one claims the first line's word, the other one commits it. If the process dies in the middle of one, its claim
@@ -112,7 +112,7 @@ impl Journal {
         }
         Ok(Appender {
             shared: shared.clone(),
-            member: shared.join()?,
+            member: shared.join(shared.member)?,
             acknowledge,
             strategy: WaitStrategy::default(),
             cancel: None,
@@ -356,6 +356,7 @@ impl Appender {
     }
 
     fn flush_by(&mut self, deadline: Option<Instant>) -> Result<u64, JournalError> {
+        self.shared.check()?;
         let published = self.shared.frontier(true)?;
         let durable = self.shared.wait_durable(published, self.terms(deadline))?;
         (self.unflushed, self.since) = (0, None);

@@ -4,8 +4,10 @@ use crate::mutation::{ByNone, CaughtBy, List, mutation};
 
 const APPENDER: &str = "ipc-ring/src/journal/appender/mod.rs";
 const BELL: &str = "ipc-core/src/wait/bell.rs";
+const CLAIMS: &str = "ipc-ring/src/journal/claims.rs";
 const CONTROL: &str = "ipc-ring/src/journal/control.rs";
 const LEADER: &str = "ipc-ring/src/journal/leader.rs";
+const OPEN: &str = "ipc-ring/src/journal/open.rs";
 const OWN: &str = "ipc-ring/src/journal/own.rs";
 const READER: &str = "ipc-ring/src/journal/reader.rs";
 const ROOM: &str = "ipc-ring/src/journal/appender/room.rs";
@@ -49,6 +51,15 @@ pub(crate) const JOURNAL: List = List {
     ],
     steps: &[
         mutation(
+            "the claims of a dead one are ended under its own place",
+            OPEN,
+            &[(
+                "&& let Err(error) = self.settle_claims_of(index, member)",
+                "&& let Err(error) = self.settle_claims_of(index, index)",
+            )],
+            CaughtBy("journal_killed_appender_succeeded"),
+        ),
+        mutation(
             "several threads of one process lead at once",
             OWN,
             &[(
@@ -83,13 +94,13 @@ pub(crate) const JOURNAL: List = List {
         ),
         mutation(
             "claims of the dead are left",
-            LEADER,
+            CLAIMS,
             &[("let dead = settle && (", "let dead = false && settle && (")],
             CaughtBy("journal_killed_appender"),
         ),
         mutation(
             "what is claimed is flushed",
-            LEADER,
+            CLAIMS,
             &[(
                 "if claim.state == ClaimState::Claimed {\n                let dead",
                 "if false && claim.state == ClaimState::Claimed {\n                let dead",
