@@ -23,7 +23,7 @@ pub enum SideState {
 pub(crate) const STATUS_SHIFT: u32 = 62;
 pub(crate) const CLOSED: u64 = 1;
 pub(crate) const GAVE_UP: u64 = 2;
-const HANDED_OVER: u64 = 3;
+pub(crate) const HANDED_OVER: u64 = 3;
 
 /// What the words of a side say of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

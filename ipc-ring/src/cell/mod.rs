@@ -32,7 +32,7 @@ use crate::presence::SideState;
 use crate::publisher::Publisher;
 
 /// The kind of [`Cell`]: the code holds the layout's version.
-pub(super) const CELL: ObjectKind = ObjectKind { name: "cell", code: u64::from_le_bytes(*b"celllat\x02") };
+const CELL: ObjectKind = ObjectKind { name: "cell", code: u64::from_le_bytes(*b"celllat\x02") };
 
 /// The latest value of type `T`, without a side: to make it before a `fork`, to claim a side later, or to watch it.
 ///

@@ -350,7 +350,7 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Sender<'a, T, R> {
     /// Says that no more will come. The same as dropping the sender.
     pub fn close(self) {}
 
-    /// Leaves without having sent everything: what was sent is received, then [`RingError::PeerGaveUp`] is told, once. What dropping the sender in a panic does.
+    /// Leaves without having sent everything: what was sent is received, then [`RingError::PeerGaveUp`] is told, once by rings with several senders. What dropping the sender in a panic does.
     pub fn give_up(mut self) {
         if let Some(producer) = self.producer.take() {
             producer.give_up();
@@ -361,6 +361,8 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Sender<'a, T, R> {
     pub fn hand_over(mut self) {
         if let Some(producer) = self.producer.take() {
             producer.hand_over();
+            // A receiver may have closed meanwhile, and found this side held.
+            release_if_abandoned(self.slab, self.place, &self.ring);
         }
     }
 }
@@ -491,8 +493,8 @@ impl<'a, T: Contents + ?Sized, R: HandleRing> Receiver<'a, T, R> {
     /// released by the last to leave.
     pub fn close(self) {}
 
-    /// Leaves without having received everything: a sender is told [`RingError::PeerGaveUp`] by the ring, where its rings tell that of their consumers; what is in the ring is left to a successor. What dropping the receiver
-    /// in a panic does.
+    /// Leaves without having received everything: the sender of a full ring is told [`RingError::PeerGaveUp`], except of a broadcast ring, and what is in the ring is left to a successor. What dropping the
+    /// receiver in a panic does. In a broadcast ring whose sender has closed, what it keeps is released by the next one to come and leave.
     pub fn give_up(mut self) {
         if let Some(consumer) = self.consumer.take() {
             consumer.give_up();

@@ -211,6 +211,7 @@ impl PopHandles for broadcast::LossyConsumer<Handle> {
     /// It has nothing to acknowledge.
     fn acknowledge(&mut self) {}
 
+    /// Nobody knows of it: so there is nothing to let go of.
     fn give_up(self) {}
 
     fn hand_over(self) {}

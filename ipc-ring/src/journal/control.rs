@@ -66,7 +66,7 @@ const WORDS: [(usize, usize); 13] = [
 ];
 
 /// Places for handles and appenders, and one more.
-pub(super) const MAX_MEMBERS: usize = if MODEL { 5 } else { 256 };
+pub(super) const MAX_MEMBERS: usize = if MODEL { 6 } else { 256 };
 /// The place of whoever is opening the journal, under the segment's lock: under it the claims of a dead one are ended whose own place is taken.
 pub(super) const OPENER: usize = MAX_MEMBERS - 1;
 

@@ -242,7 +242,7 @@ impl Shared {
             // Of this process's own threads it knows itself, also of one that is only about to ask for the role: who looked for the role alone would come back at once, again and again.
             let me = self.segment.peer_id();
             let others = || matches!(self.control.leader().state(), RoleState::Held(leader) if leader != me);
-            let led = self.own.leads() || (others() && !dead.get());
+            let led = self.own.leads_watched() || (others() && !dead.get());
             Ok((!led || done()?.is_some()).then_some(()))
         };
         let ask = || {
@@ -257,27 +257,20 @@ impl Shared {
     /// Does something as the leader; `None` if somebody else is at it. With `ask`, it asks the kernel whether that one lives.
     fn lead<T>(
         &self,
-        mut ask: bool,
+        ask: bool,
         act: impl FnOnce(&Leading<'_>) -> Result<T, JournalError>,
     ) -> Result<Option<T>, JournalError> {
         self.check_poison()?;
         let Some(own) = self.own.lead() else { return Ok(None) };
-        let role = self.control.leader();
-        let claim = match role.state() {
-            // No thread of this process leads: who wrote that it does was a peer that does not follow the protocol. Nobody knows what it is about: as if one had died at it.
-            RoleState::Held(leader) if leader == self.segment.peer_id() => RoleClaim::TakenBack(leader),
-            state => {
-                if let RoleState::Held(leader) = state {
-                    ask |= !self.segment.is_alive(leader);
-                    if !ask {
-                        return Ok(None);
-                    }
+        let claim = match self.claim_lead(ask) {
+            Ok(Some(claim)) => claim,
+            refused => {
+                drop(own);
+                // Who waits for this thread would wait for a ring that another process's leader has made long ago.
+                if self.own.is_watched() {
+                    self.control.durable_bell().ring_after_full_fence();
                 }
-                match role.claim(&self.segment) {
-                    Ok(claim) => claim,
-                    Err(Error::RoleHeld { .. } | Error::Busy { .. }) => return Ok(None),
-                    Err(error) => return Err(error.into()),
-                }
+                return refused.map(|_| None);
             }
         };
         let mut leading = Leading { shared: self, ended: false, own: Some(own) };
@@ -300,6 +293,29 @@ impl Shared {
         leading.ended = !matches!(outcome, Err(JournalError::Segment(_)));
         drop(leading);
         outcome.map(Some)
+    }
+
+    /// Claims the role for the one thread of this process that has the lead among them; `None` if another process has it.
+    fn claim_lead(&self, mut ask: bool) -> Result<Option<RoleClaim>, JournalError> {
+        let role = self.control.leader();
+        match role.state() {
+            // No thread of this process leads: who wrote that it does was a peer that does not follow the protocol. Nobody knows what it is about: as if one had died at it.
+            RoleState::Held(leader) if leader == self.segment.peer_id() => {
+                return Ok(Some(RoleClaim::TakenBack(leader)));
+            }
+            RoleState::Held(leader) => {
+                ask |= !self.segment.is_alive(leader);
+                if !ask {
+                    return Ok(None);
+                }
+            }
+            RoleState::Released(_) | RoleState::Unclaimed => {}
+        }
+        match role.claim(&self.segment) {
+            Ok(claim) => Ok(Some(claim)),
+            Err(Error::RoleHeld { .. } | Error::Busy { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// As `lead`, after waiting for the one who is at it.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ipc_core::sync::PrivateBool;
+use ipc_core::sync::{PrivateBool, fence};
 
 use super::control::MAX_MEMBERS;
 
@@ -12,6 +12,8 @@ pub(super) struct Own {
     /// Whether a thread leads, or is about to ask for the role. Set before the role is claimed and cleared after it was let go: so if the role's word names this
     /// process while it is not set, the word is not what this process wrote.
     leading: PrivateBool,
+    /// Whether a thread waits for one of this process that leads, or is about to ask: who asks in vain rings for it.
+    watched: PrivateBool,
     /// The places among the members that this process has, a bit each.
     members: [AtomicU64; MAX_MEMBERS.div_ceil(64)],
     /// How long the last flush of records took, in nanoseconds: how long it is worth to wait for others.
@@ -33,8 +35,26 @@ impl Own {
         Some(OwnLead(&self.leading))
     }
 
-    pub(super) fn leads(&self) -> bool {
+    #[cfg(test)]
+    fn leads(&self) -> bool {
         self.leading.load(Ordering::Acquire)
+    }
+
+    /// Whether a thread leads, or is about to ask; if so, who stops without having led finds that [somebody waits](Self::is_watched) for that.
+    pub(super) fn leads_watched(&self) -> bool {
+        if !self.leading.load(Ordering::Acquire) {
+            return false;
+        }
+        self.watched.store(true, Ordering::Relaxed);
+        // Between the mark and the look; pairs with the one in `is_watched`: one of both sees the other's store.
+        fence(Ordering::SeqCst);
+        self.leading.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody has waited for a thread of this process since this was asked last. To be asked after the lead was given back.
+    pub(super) fn is_watched(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.watched.load(Ordering::Relaxed) && self.watched.swap(false, Ordering::Relaxed)
     }
 
     /// Notes that a place was taken, or is about to be given back.

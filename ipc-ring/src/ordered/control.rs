@@ -10,7 +10,7 @@ use ipc_core::{Error, Object, Region};
 
 use super::word::{MAX_POSITION, MOST_PRODUCERS};
 use crate::error::{RingError, Side};
-use crate::presence::{Liveness, SideState};
+use crate::presence::{self, Liveness, STATUS_SHIFT, SideState};
 use crate::publisher::Publisher;
 use crate::spsc::Stats;
 
@@ -55,12 +55,11 @@ pub(super) const CONSUMER_SLEEPS: usize = 24;
 const COUNTER_BYTES: usize = 40;
 
 // How a producer left, beside its identity.
-const HOW_SHIFT: u32 = 62;
 pub(super) const DIED: u64 = 0;
-pub(super) const CLOSED: u64 = 1 << HOW_SHIFT;
-pub(super) const GAVE_UP: u64 = 2 << HOW_SHIFT;
-pub(super) const HANDED_OVER: u64 = 3 << HOW_SHIFT;
-const HOW: u64 = 3 << HOW_SHIFT;
+pub(super) const CLOSED: u64 = presence::CLOSED << STATUS_SHIFT;
+pub(super) const GAVE_UP: u64 = presence::GAVE_UP << STATUS_SHIFT;
+pub(super) const HANDED_OVER: u64 = presence::HANDED_OVER << STATUS_SHIFT;
+const HOW: u64 = 3 << STATUS_SHIFT;
 
 /// How often a place is looked at again while others come and go there.
 const ATTEMPTS: usize = 100;
@@ -338,7 +337,9 @@ impl Control {
 
     /// The counters of the ring. `unit` is what a slot counts for in `capacity`.
     pub(super) fn stats(&self, capacity: u64, unit: u64) -> Stats {
-        let order = (self.tail().load(Ordering::Relaxed), self.head().map_or(0, Head::encode));
+        // The head first: it does not pass a tail that is read behind it.
+        let head = self.head().map_or(0, Head::encode);
+        let order = (head, self.tail().load(Ordering::Relaxed));
         stats(self.places, capacity, unit, order, |at| self.counter_at(at).load(Ordering::Relaxed))
     }
 
@@ -436,17 +437,17 @@ pub(super) fn producer_stats(at: usize, load: impl Fn(usize) -> u64) -> Stats {
     }
 }
 
-/// The tail and the head of a ring that is only looked at.
+/// The head and the tail of a ring that is only looked at, in this order: see [`Control::stats`].
 pub(super) fn order(load: impl Fn(usize) -> u64) -> (u64, u64) {
-    (load(TAIL), load(HEAD))
+    (load(HEAD), load(TAIL))
 }
 
-/// The counters of a ring of so many places. `unit` is what a slot counts for in `capacity`; `order` is its tail and its head; `load` gives the counter at an offset in the object.
+/// The counters of a ring of so many places. `unit` is what a slot counts for in `capacity`; `order` is its head and its tail; `load` gives the counter at an offset in the object.
 pub(super) fn stats(
     places: usize,
     capacity: u64,
     unit: u64,
-    (tail, head): (u64, u64),
+    (head, tail): (u64, u64),
     load: impl Fn(usize) -> u64,
 ) -> Stats {
     let of = |counter| load(COUNTERS + counter);

@@ -1,4 +1,4 @@
-//! What the sides of several rings have: being made, waiting, and whom they look out for.
+//! What the sides of several rings have: being made, waiting, whom they look out for, and how they leave.
 //!
 //! Macros, because each handle has these as methods of its own, which nobody has to import a trait for. What they do is done by what they are given.
 
@@ -110,7 +110,7 @@ macro_rules! has_producers {
                 "How a ", stringify!($at), "'s producer is, and who it is; `None` if there is no such ", stringify!($at),
                 ". Asks the kernel whether it lives."
             )]
-            pub fn producer_side(&self, $at: usize) -> Option<crate::spsc::SideState> {
+            pub fn producer_side(&self, $at: usize) -> Option<crate::presence::SideState> {
                 self.$by.producer_side($at)
             }
         }

@@ -423,11 +423,8 @@ impl<R: Reader> Rounds<R> {
             let positions = popped.wrapping_sub(span.first.position);
             if positions >= span.extent.positions {
                 self.put_by();
-            } else if positions > 0 && span.extent.length == 0 {
-                // One long record, which somebody has made shorter since: it has no part.
-                let (what, limit) = ("the length of a claimed record", span.extent.positions);
-                self.lanes.damage = Some(RingError::Corrupted { what, found: positions, limit });
-            } else if positions > 0 {
+            } else if positions > 0 && span.extent.length > 0 {
+                // Not of one long record, which has no part: somebody has made it shorter since, which the look at what is left of it tells.
                 let lane = &mut self.lanes.lanes[span.lane];
                 let lines = &self.common.table.lanes()[span.lane];
                 let (length, done) = (span.extent.length, positions / lines.spans().map_or(1, Claims::unit));

@@ -60,6 +60,12 @@ pub(crate) const JOURNAL: List = List {
             CaughtBy("journal_killed_appender_succeeded"),
         ),
         mutation(
+            "who asks for the lead in vain does not ring for the threads of its process",
+            LEADER,
+            &[("if self.own.is_watched() {", "if self.own.is_watched() && false {")],
+            CaughtBy("journal_commits_beside"),
+        ),
+        mutation(
             "several threads of one process lead at once",
             OWN,
             &[(
