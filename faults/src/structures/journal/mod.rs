@@ -40,7 +40,7 @@ const VISITOR: &str = "visitor";
 const CAPACITY: u64 = 64 << 10;
 const CURSORS: usize = 4;
 /// Appenders and handles that there can be at a time.
-const MEMBERS: usize = 256;
+const MEMBERS: usize = 255;
 
 const APPENDERS: usize = 2;
 const READER: usize = APPENDERS;
