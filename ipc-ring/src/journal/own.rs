@@ -35,11 +35,6 @@ impl Own {
         Some(OwnLead(&self.leading))
     }
 
-    #[cfg(test)]
-    fn leads(&self) -> bool {
-        self.leading.load(Ordering::Acquire)
-    }
-
     /// Whether a thread leads, or is about to ask; if so, who stops without having led finds that [somebody waits](Self::is_watched) for that.
     pub(super) fn leads_watched(&self) -> bool {
         if !self.leading.load(Ordering::Acquire) {
@@ -89,9 +84,9 @@ mod tests {
     fn who_is_refused_the_lead_does_not_give_it_back() {
         let own = Own::default();
         let lead = own.lead();
-        assert!(lead.is_some() && own.lead().is_none() && own.leads());
+        assert!(lead.is_some() && own.lead().is_none() && own.leads_watched());
         assert!(own.lead().is_none(), "the refusal before has changed nothing");
         drop(lead);
-        assert!(!own.leads() && own.lead().is_some());
+        assert!(!own.leads_watched() && own.lead().is_some());
     }
 }
