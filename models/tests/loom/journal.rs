@@ -10,9 +10,7 @@ use ipc_core::sync::model::mortal;
 use ipc_core::wait::WaitStrategy;
 use ipc_ring::journal::{Acknowledge, Appender, Journal, JournalError, JournalOptions, Reader};
 use loom::thread;
-use models::{
-    Deaths, attach_again, check, check_deaths, check_deaths_once, check_deaths_within, check_within, record, segment,
-};
+use models::{Deaths, attach_again, check, check_deaths, check_deaths_once, check_deaths_within, record, segment};
 
 /// Room for eight records of a line, or for fewer that are longer.
 const OPTIONS: JournalOptions = JournalOptions::new().capacity(512).cursors(1);
@@ -266,32 +264,6 @@ fn journal_commits() {
 #[test]
 fn journal_commits_in_one_process() {
     check(true, [commits::<1>]);
-}
-
-/// Two threads of one process wait for their records to be durable, and so does another process: who of both asks for the lead in vain leaves the other one to nobody's ring.
-fn commits_beside() -> bool {
-    let [mine, other] = journals(OPTIONS);
-    let committing = |number: u64, journal: Journal| {
-        let mut appender = journal.appender(Acknowledge::EveryCommit).unwrap();
-        appender.set_strategy(WaitStrategy::sleep());
-        move || {
-            let appended = appender.push(&record(number << 8, 1)).unwrap();
-            assert!(appended.durable >= appended.end && journal.durable() >= appended.end);
-            (appended, appender, journal)
-        }
-    };
-    let threads = [thread::spawn(committing(1, mine.clone())), thread::spawn(committing(2, other))];
-    let (first, ..) = committing(0, mine.clone())();
-    let all = threads.map(|thread| thread.join().unwrap());
-    let mut next = [0; 3];
-    read(&mut mine.reader_from_oldest(), &mut next, 4);
-    assert_eq!(next, [1; 3]);
-    all.iter().any(|(appended, ..)| appended.durable == first.durable)
-}
-
-#[test]
-fn journal_commits_beside() {
-    check_within(1, true, [commits_beside]);
 }
 
 /// A leader is killed after so many accesses; the other one, beside it or `after` it, takes over, and its own record is durable.
