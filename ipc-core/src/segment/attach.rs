@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -12,7 +12,7 @@ use super::header::{self, Header};
 use super::options::{RACES, SegmentOptions, Target};
 use super::publish::{self, Access, ByteLock};
 use super::view::SegmentView;
-use super::{Attachment, Backing, Segment};
+use super::{Attachment, Backing, Segment, Threads};
 use crate::error::{Error, Result};
 use crate::os::{self, Lock};
 use crate::peer::{PeerTable, lease_bytes, process};
@@ -168,10 +168,7 @@ impl SegmentOptions {
             process,
             transient,
             behaviour,
-            threads: Mutex::default(),
-            repair: Mutex::default(),
-            flushing: Mutex::default(),
-            private: Mutex::default(),
+            threads: Threads::default(),
         };
         Ok(Some(Segment::assemble(attachment)))
     }

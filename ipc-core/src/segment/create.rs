@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use nix::sys::stat::Mode;
 
@@ -10,7 +10,7 @@ use super::header::{self, Geometry, SegmentId};
 use super::options::{HugePages, SegmentOptions, Target};
 use super::place::{self, Place};
 use super::publish::{self, Unpublished};
-use super::{Attachment, Backing, Segment, space};
+use super::{Attachment, Backing, Segment, Threads, space};
 use crate::error::{Error, Result};
 use crate::map::{Mapping, MappingOptions};
 use crate::os;
@@ -170,10 +170,7 @@ impl SegmentOptions {
             process,
             transient,
             behaviour,
-            threads: Mutex::default(),
-            repair: Mutex::default(),
-            flushing: Mutex::default(),
-            private: Mutex::default(),
+            threads: Threads::default(),
         }))
     }
 }

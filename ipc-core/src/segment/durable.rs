@@ -84,7 +84,7 @@ impl DurableSegment {
     /// An empty range is flushed at once.
     pub fn flush_range(&self, offset: u64, len: u64) -> Result<()> {
         self.segment.check()?;
-        self.check_flushes()?;
+        let _flushing = self.begin()?;
         let map = &self.segment.inner.map;
         if offset.saturating_add(len) > map.len() as u64 {
             self.segment.notice_growth();
@@ -96,7 +96,6 @@ impl DurableSegment {
         }
         let from = offset - offset % os::page_size() as u64;
         let to = os::round_to_pages(end).unwrap_or(end).min(map.len() as u64);
-        let _flushing = self.begin()?;
         // SAFETY: inside the mapping, which lives as long as the attachment; msync changes no contents.
         let start = unsafe { map.base().add(from as usize) };
         // SAFETY: as above.
@@ -142,7 +141,7 @@ impl DurableSegment {
     /// One thread of this attachment at a time, from the look whether a flush has failed until it is said that this one did. The kernel tells an error of writing once for each open description:
     /// of two threads that flush through one, one would be told of it, and the other one that all is well with pages of its own that were not written.
     fn begin(&self) -> Result<MutexGuard<'_, ()>> {
-        let alone = self.segment.inner.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = self.segment.inner.threads.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_flushes().map(|()| alone)
     }
 

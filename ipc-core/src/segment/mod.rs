@@ -86,12 +86,18 @@ struct Attachment {
     /// Whether the last one to leave removes the name.
     transient: bool,
     behaviour: Behaviour,
-    /// Threads of this process share a description, and so the kernel's locks: this one is between them.
-    threads: Mutex<()>,
-    /// The same, for the lock of repairs, which is held across calls that take the one above.
+    threads: Threads,
+}
+
+/// What the threads of this process have between them: they share a description, and so the kernel's locks.
+#[derive(Debug, Default)]
+struct Threads {
+    /// Beside each of those locks but the one of repairs.
+    locks: Mutex<()>,
+    /// Beside the lock of repairs, which is held across calls that take the others.
     repair: Mutex<()>,
     /// Of those who flush: the kernel tells an error of writing once to those who flush through one description.
-    pub(super) flushing: Mutex<()>,
+    flushing: Mutex<()>,
     /// What the handles of an object share in this process's own memory, by the object's place.
     private: Mutex<Vec<(u64, Arc<Private>)>>,
 }
@@ -213,10 +219,7 @@ impl Segment {
             backing: inner.backing.clone(),
             peers,
             process,
-            threads: Mutex::new(()),
-            repair: Mutex::new(()),
-            flushing: Mutex::new(()),
-            private: Mutex::default(),
+            threads: Threads::default(),
             ..**inner
         }))
     }
@@ -304,7 +307,7 @@ impl Segment {
             expected: format!("at most {} bytes with the tables, the segment's max_size", geometry.max_size),
             found: format!("{size} bytes"),
         })?;
-        let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let _between_threads = self.inner.threads.locks.lock().unwrap_or_else(PoisonError::into_inner);
         let _between_processes = self.lock_objects()?;
         self.notice_growth();
         let before = map.len();
@@ -337,7 +340,7 @@ impl Segment {
     /// [`Error::Busy`] if a living process has it for seconds; [`Error::WrongProcess`], [`Error::Lost`].
     pub fn lock_for_repair(&self) -> Result<RepairLock<'_>> {
         self.check()?;
-        let threads = self.inner.repair.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = self.inner.threads.repair.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes =
             ByteLock::acquire(self.lease_file(), lease_bytes::REPAIR, Lock::Exclusive, "the repair of the segment")?;
         Ok(RepairLock { process: self.process(), bytes: Some(bytes), _threads: threads })
@@ -348,7 +351,7 @@ impl Segment {
     ///
     /// `None` if another type was asked for before.
     pub fn private_state<T: Any + Send + Sync + Default>(&self, region: &Region) -> Option<Arc<T>> {
-        let mut private = self.inner.private.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut private = self.inner.threads.private.lock().unwrap_or_else(PoisonError::into_inner);
         let known = private.iter().find(|(at, _)| *at == region.offset()).map(|(_, state)| Arc::clone(state));
         let state = known.unwrap_or_else(|| {
             let state: Arc<Private> = Arc::new(T::default());
@@ -424,7 +427,7 @@ impl Segment {
         self.inner.process.check()?;
         match &self.inner.backing {
             Backing::File(place) => {
-                let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
+                let _between_threads = self.inner.threads.locks.lock().unwrap_or_else(PoisonError::into_inner);
                 publish::remove(self.lease_file(), place, only_if_unused, || ())
             }
             Backing::Memfd(_) | Backing::Anonymous | Backing::Received => Ok(false),
@@ -499,7 +502,7 @@ impl Segment {
         debug_assert!(roles.can_be_kept(), "{roles:?}");
         directory::check_name(name)?;
         // A thread that panicked in here left at most an entry that the next one forgets.
-        let _between_threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let _between_threads = self.inner.threads.locks.lock().unwrap_or_else(PoisonError::into_inner);
         let _between_processes = self.lock_objects()?;
         self.notice_growth();
         let made = self.with_directory(|directory| {

@@ -163,6 +163,12 @@ impl ObjectView<'_> {
         &self.info
     }
 
+    /// The error for control data of this object that contradicts itself.
+    pub fn corrupted(&self, what: &'static str, expected: impl ToString, found: impl ToString) -> Error {
+        let path = self.segment.path();
+        Error::Corrupted { path, what, expected: expected.to_string(), found: found.to_string() }
+    }
+
     /// Bytes of it.
     pub fn len(&self) -> usize {
         self.info.size as usize

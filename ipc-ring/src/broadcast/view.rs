@@ -64,12 +64,7 @@ impl<'a> RingView<'a> {
         let is_of_records = one_of(&info, [(SLOTS, false), (RECORDS, true)], "a broadcast ring")?;
         let unit = if is_of_records { 1 } else { per_cell(info.type_size, info.type_align) };
         let object = segment.view(info)?;
-        let corrupted = |expected: String, found: String| Error::Corrupted {
-            path: segment.path(),
-            what: "the geometry of the ring",
-            expected,
-            found,
-        };
+        let corrupted = |expected: String, found: String| object.corrupted("the geometry of the ring", expected, found);
         let size = object.len() as u64;
         if size < data(0) {
             return Err(corrupted(format!("at least {} bytes", data(0)), size.to_string()));

@@ -38,12 +38,7 @@ impl<'a> CellView<'a> {
         let object = segment.view(info)?;
         let expected = Slots::size(object.info().type_size);
         if expected != Some(object.len() as u64) {
-            return Err(Error::Corrupted {
-                path: segment.path(),
-                what: "the size of a cell",
-                expected: format!("{expected:?}"),
-                found: object.len().to_string(),
-            });
+            return Err(object.corrupted("the size of a cell", format!("{expected:?}"), object.len()));
         }
         Ok(Self { object, segment })
     }
@@ -110,12 +105,8 @@ impl<'a> BlackboardView<'a> {
         one_of(&info, [(BLACKBOARD, ())], "a blackboard")?;
         let object = segment.view(info)?;
         let len = object.len() as u64;
-        let cells = cells(len, |at| object.load_u64(at)).map_err(|(what, found)| Error::Corrupted {
-            path: segment.path(),
-            what,
-            expected: format!("what fits in {len} bytes"),
-            found,
-        })?;
+        let cells = cells(len, |at| object.load_u64(at))
+            .map_err(|(what, found)| object.corrupted(what, format!("what fits in {len} bytes"), found))?;
         Ok(Self { object, segment, cells })
     }
 

@@ -69,12 +69,7 @@ impl<'a> RingView<'a> {
         ];
         let (unit, many) = one_of(&info, kinds, "a ring of lanes")?;
         let object = segment.view(info)?;
-        let corrupted = |expected: &str, found: String| Error::Corrupted {
-            path: segment.path(),
-            what: "the geometry of the ring",
-            expected: expected.into(),
-            found,
-        };
+        let corrupted = |expected: &str, found: String| object.corrupted("the geometry of the ring", expected, found);
         if object.len() < DATA {
             return Err(corrupted("the control lines of a ring", format!("{} bytes", object.len())));
         }

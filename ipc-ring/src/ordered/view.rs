@@ -61,12 +61,7 @@ impl<'a> RingView<'a> {
     pub fn of(segment: &'a SegmentView, info: ObjectInfo) -> Result<Self, Error> {
         let is_of_records = one_of(&info, [(SLOTS, false), (RECORDS, true)], "a ring in one order")?;
         let object = segment.view(info)?;
-        let corrupted = |expected: String, found: String| Error::Corrupted {
-            path: segment.path(),
-            what: "the geometry of the ring",
-            expected,
-            found,
-        };
+        let corrupted = |expected: String, found: String| object.corrupted("the geometry of the ring", expected, found);
         let size = object.len() as u64;
         if size < data(1) {
             return Err(corrupted(format!("at least {} bytes", data(1)), size.to_string()));

@@ -177,12 +177,7 @@ impl<'a> RingView<'a> {
         let unit = one_of(&info, kinds, "a one-to-one ring")?;
         let object = segment.view(info)?;
         if object.len() < DATA {
-            return Err(Error::Corrupted {
-                path: segment.path(),
-                what: "the size of a ring",
-                expected: format!("at least {DATA}"),
-                found: object.len().to_string(),
-            });
+            return Err(object.corrupted("the size of a ring", format!("at least {DATA}"), object.len()));
         }
         Ok(Self { object, segment, unit })
     }
