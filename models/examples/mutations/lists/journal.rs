@@ -17,6 +17,18 @@ pub(crate) const JOURNAL: List = List {
     models: &["journal_"],
     orderings: &[
         mutation(
+            "lead among threads, taken: Acquire → Relaxed",
+            OWN,
+            &[("exchange(false, true, Ordering::Acquire,", "exchange(false, true, Ordering::Relaxed,")],
+            CaughtBy("journal_commits_in_one_process"),
+        ),
+        mutation(
+            "lead among threads, given back: Release → Relaxed",
+            OWN,
+            &[("self.0.store(false, Ordering::Release)", "self.0.store(false, Ordering::Relaxed)")],
+            CaughtBy("journal_commits_in_one_process"),
+        ),
+        mutation(
             "line's word, commit: AcqRel → Acquire",
             CONTROL,
             &[("compare_exchange(from, to, Ordering::AcqRel,", "compare_exchange(from, to, Ordering::Acquire,")],
